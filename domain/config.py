@@ -1,0 +1,78 @@
+"""What stands in ``lull.toml``: the models. Each room that needs a part reads the file itself."""
+
+import fnmatch
+from collections.abc import Mapping
+from typing import Annotated
+
+from lull.domain.errors import OperatorError
+from lull.domain.job import JobSpec, Name, Strict
+from pydantic import Field, SecretStr, StringConstraints
+
+CONFIG_NAMES = ("lull.toml", ".lull/lull.toml")
+"""Looked for in the working directory, in this order, after ``$LULL_CONFIG``; then in ``~/.config/lull/``."""
+
+NamespacePattern = Annotated[str, StringConstraints(pattern=r"^[^.\s]+\.\S+$")]
+
+
+class ClusterProfile(Strict):
+    """One MongoDB cluster, by name. Specs and histories carry the name only."""
+
+    uri: SecretStr
+    namespaces: tuple[NamespacePattern, ...] = ("*.*",)
+    """What jobs may touch: ``database.collection``, with ``*`` for any part of a name."""
+    kinds: tuple[str, ...] = ()
+    """Kinds that may run here; empty means all."""
+
+    def check(self, name: str, spec: JobSpec) -> None:
+        """Raise OperatorError unless this profile lets *spec* run."""
+        namespace = spec.source.namespace
+        if not any(fnmatch.fnmatchcase(namespace, pattern) for pattern in self.namespaces):
+            raise OperatorError(
+                f"profile {name!r} does not allow {namespace}; it allows {', '.join(self.namespaces)}; "
+                "the workers' operator can add it to namespaces in lull.toml"
+            )
+        if self.kinds and spec.kind not in self.kinds:
+            raise OperatorError(
+                f"profile {name!r} does not allow {spec.kind} jobs; it allows {', '.join(self.kinds)}; "
+                "the workers' operator can add it to kinds in lull.toml"
+            )
+
+
+class TemporalConfig(Strict):
+    """Where Temporal is. Temporal's own environment variables and profile files win over this."""
+
+    address: str = "127.0.0.1:7233"
+    namespace: str = "default"
+    ui_url: str = ""
+    """Base address of the Web UI, for links; no links without it."""
+
+
+class WorkerConfig(Strict):
+    """How a worker process is built."""
+
+    load: tuple[str, ...] = ()
+    """Modules with @transform functions, imported when the worker starts."""
+    slots: int = Field(8, ge=1, le=200)
+    """Slices at a time in one process, beside those reserved for critical jobs."""
+    critical_slots: int = Field(2, ge=1, le=50)
+    grace_s: float = Field(30.0, ge=1, le=600)
+    """How long a shutdown waits for slices to reach a page boundary."""
+
+
+class TelemetryConfig(Strict):
+    """Where traces and metrics go; nowhere without an endpoint."""
+
+    otlp_endpoint: str = ""
+    """OTLP over HTTP, like http://127.0.0.1:4318."""
+    service_name: Name = "lull-worker"
+
+
+def profile_of(clusters: Mapping[str, ClusterProfile], name: str) -> ClusterProfile:
+    """Return the profile called *name*, or raise OperatorError that names those there are."""
+    try:
+        return clusters[name]
+    except KeyError:
+        known = ", ".join(sorted(clusters)) or "none"
+        raise OperatorError(
+            f"this worker has no cluster profile {name!r}; it has: {known}; add [clusters.{name}] to its lull.toml"
+        ) from None

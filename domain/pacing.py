@@ -1,0 +1,90 @@
+"""
+How big the next page is and how long to wait before it: (state, measurement) -> state.
+
+Time arrives as an argument; nothing here measures it.
+"""
+
+from dataclasses import dataclass, replace
+
+PAGE_DOCS_START = 100
+PAGE_DOCS_MIN = 50
+"""Time inflates under load; without a floor a page fitted to time alone collapses to nothing."""
+PAGE_BYTES_MAX = 4 << 20
+"""A page's oplog entries, its read-back and its messages all stay at a few MB."""
+_SMOOTHING = 0.3
+_GROWTH_MAX = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class PageSize:
+    """How many documents the next page should hold."""
+
+    docs: int = PAGE_DOCS_START
+    ms_per_doc: float | None = None
+    bytes_per_doc: float | None = None
+    conflicts: int = 0
+    """Consecutive conflicts: each halves the page below its floor, down to one document."""
+
+    @property
+    def next_docs(self) -> int:
+        """Documents for the next page, at least one."""
+        return max(1, self.docs >> self.conflicts)
+
+
+def fitted(
+    size: PageSize, *, docs: int, hold_ms: float, page_bytes: int, hold_ms_target: float, docs_max: int
+) -> PageSize:
+    """
+    Return the size after a page of *docs* documents held its transaction for *hold_ms*.
+
+    Fitted to the hold time, between a floor and the byte cap, at most doubling at a time.
+    """
+    if docs <= 0:
+        return replace(size, conflicts=max(0, size.conflicts - 1))
+    ms = _smooth(size.ms_per_doc, hold_ms / docs)
+    per_doc = _smooth(size.bytes_per_doc, page_bytes / docs)
+    wanted = hold_ms_target / ms if ms > 0 else float(docs_max)
+    grown = min(wanted, max(size.docs, PAGE_DOCS_MIN) * _GROWTH_MAX)
+    floor = min(PAGE_DOCS_MIN, docs_max)
+    by_bytes = PAGE_BYTES_MAX / per_doc if per_doc > 0 else float(docs_max)
+    fit = int(max(1, min(max(grown, floor), by_bytes, docs_max)))
+    return PageSize(docs=fit, ms_per_doc=ms, bytes_per_doc=per_doc, conflicts=max(0, size.conflicts - 1))
+
+
+def after_conflict(size: PageSize) -> PageSize:
+    """Return a size half as big; a document that stays hot ends in a page of its own."""
+    return replace(size, conflicts=min(size.conflicts + 1, size.docs.bit_length()))
+
+
+def conflict_pause_ms(conflicts: int, draw: float) -> float:
+    """Return a jittered wait after the given number of consecutive conflicts; *draw* is in [0, 1)."""
+    return min(5.0 * 2.0 ** min(conflicts, 10), 500.0) * (0.5 + draw)
+
+
+def _smooth(old: float | None, new: float) -> float:
+    return new if old is None else old + _SMOOTHING * (new - old)
+
+
+THROTTLED_PAGE_SECONDS = 0.25
+"""A throttled slice writes small pages often, not large ones seldom."""
+
+
+def throttled_docs(docs: int, docs_per_second: float | None) -> int:
+    """Return the page size under a rate: at most a quarter of a second's worth, at least one."""
+    if docs_per_second is None:
+        return docs
+    return max(1, min(docs, int(docs_per_second * THROTTLED_PAGE_SECONDS)))
+
+
+def payment_seconds(docs: int, docs_per_second: float | None) -> float:
+    """
+    Return how long *docs* documents must be waited for at this rate.
+
+    Paid before the page, so that a slice which begins anew owes what its predecessor owed.
+    """
+    return 0.0 if docs_per_second is None else docs / docs_per_second
+
+
+def share(docs_per_second: float | None, live: int) -> float | None:
+    """Return one slice's part of the whole job's rate."""
+    return None if docs_per_second is None else docs_per_second / max(1, live)

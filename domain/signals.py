@@ -1,0 +1,112 @@
+"""
+Every metric, span and search attribute lull emits: name, unit, attributes, meaning. Named here once.
+
+The docs' table is made from this module and a test asserts that each one is emitted.
+"Not measured" is absent, never zero.
+"""
+
+from enum import StrEnum
+from typing import NamedTuple
+
+
+class Instrument(StrEnum):
+    """How a metric adds up."""
+
+    COUNTER = "counter"
+    HISTOGRAM = "histogram"
+
+
+class Metric(NamedTuple):
+    """One metric."""
+
+    name: str
+    instrument: Instrument
+    unit: str
+    attributes: tuple[str, ...]
+    meaning: str
+
+
+DOCUMENTS = Metric(
+    "lull.documents",
+    Instrument.COUNTER,
+    "{document}",
+    ("job", "kind", "cluster", "result"),
+    "documents committed; result is changed, unchanged, skipped or quarantined",
+)
+PAGES = Metric("lull.pages", Instrument.COUNTER, "{page}", ("job", "kind", "cluster"), "pages committed")
+PAGE_HOLD = Metric(
+    "lull.page.hold",
+    Instrument.HISTOGRAM,
+    "ms",
+    ("kind", "cluster"),
+    "from a page's first operation in its transaction to the commit's acknowledgement",
+)
+PAGE_DOCUMENTS = Metric(
+    "lull.page.documents", Instrument.HISTOGRAM, "{document}", ("kind", "cluster"), "documents seen in a committed page"
+)
+CONFLICTS = Metric(
+    "lull.page.conflicts",
+    Instrument.COUNTER,
+    "{conflict}",
+    ("kind", "cluster"),
+    "pages aborted because a foreground write met them; tried again, smaller",
+)
+SLICES = Metric("lull.slices", Instrument.COUNTER, "{slice}", ("kind", "cluster", "end"), "slices returned, by reason")
+SLICE_ACTIVE = Metric(
+    "lull.slice.active", Instrument.COUNTER, "s", ("job", "kind", "cluster"), "time slices spent working"
+)
+SLICE_WAITED = Metric(
+    "lull.slice.waited",
+    Instrument.COUNTER,
+    "s",
+    ("job", "kind", "cluster", "reason"),
+    "time slices spent waiting, by reason",
+)
+FENCES_LOST = Metric(
+    "lull.fences.lost",
+    Instrument.COUNTER,
+    "{fence}",
+    ("kind", "cluster"),
+    "slices that found their fence overtaken and committed nothing more",
+)
+
+METRICS: tuple[Metric, ...] = (
+    DOCUMENTS, PAGES, PAGE_HOLD, PAGE_DOCUMENTS, CONFLICTS, SLICES, SLICE_ACTIVE, SLICE_WAITED, FENCES_LOST,
+)  # fmt: skip
+
+
+class Span(NamedTuple):
+    """One kind of span."""
+
+    name: str
+    attributes: tuple[str, ...]
+    meaning: str
+
+
+SPAN_SLICE = Span(
+    "lull.slice", ("lull.job", "lull.partition", "lull.fence", "lull.end"), "one slice, inside Temporal's activity span"
+)
+SPAN_PAGE = Span(
+    "lull.page",
+    ("lull.job", "lull.partition", "lull.fence", "lull.page", "lull.documents"),
+    "one committed page; one in a hundred is recorded",
+)
+SPANS: tuple[Span, ...] = (SPAN_SLICE, SPAN_PAGE)
+
+PAGE_SPAN_EVERY = 100
+"""Pages per recorded page span (the first of every slice is always recorded)."""
+
+
+class SearchAttribute(NamedTuple):
+    """One Temporal search attribute; all are keywords (SQL visibility stores allow ten a namespace)."""
+
+    name: str
+    meaning: str
+
+
+STATE = SearchAttribute("LullState", "the job's status: planning, running, pausing, paused, ...")
+KIND = SearchAttribute("LullKind", "update, transform, purge, ...")
+CLUSTER = SearchAttribute("LullCluster", "the cluster profile's name")
+NAMESPACE = SearchAttribute("LullNamespace", "database.collection")
+REASON = SearchAttribute("LullReason", "why the job is in this state, shortened to 200 characters")
+SEARCH_ATTRIBUTES: tuple[SearchAttribute, ...] = (STATE, KIND, CLUSTER, NAMESPACE, REASON)

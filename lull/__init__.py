@@ -1,0 +1,1 @@
+"""What users of lull import: the transform decorator and the client."""
