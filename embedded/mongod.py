@@ -1,0 +1,451 @@
+"""A real ``mongod`` on the loopback address, alone or as a replica set of one or three."""
+
+import json
+import secrets
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import quote_plus
+
+from pymongo import MongoClient
+from pymongo.errors import ConfigurationError, OperationFailure, PyMongoError
+from typing_extensions import override
+
+from lull.embedded.binaries import Binary
+from lull.embedded.errors import ExitCode, StackError, of_disk
+from lull.embedded.mongod_binary import find_mongod
+from lull.embedded.ports import LOOPBACK, free_port, held_by, is_free, next_free
+from lull.embedded.process import wait_until
+from lull.embedded.report import Line
+from lull.embedded.service import STOP_SECONDS_MAX, Service
+
+SET_NAME = "lull"
+
+Document = dict[str, Any]
+Parameter = str | int | float | bool
+
+ELECTION_TIMEOUT_MS = 1_000
+"""MongoDB's default of 10 s is made for networks; on one machine a second without a heartbeat is a death."""
+
+HEARTBEAT_INTERVAL_MS = 250
+"""A quarter of the election timeout: one lost heartbeat is no death."""
+
+PRIMARY_SECONDS_MAX = 30.0
+"""How long a set may be without a primary before that is an error."""
+
+# A member waits 15 s at SIGTERM for others to take over; here nobody comes while all stop.
+_PARAMETERS: Mapping[str, Parameter] = {"shutdownTimeoutMillisForSignaledShutdown": 100}
+
+
+@dataclass(frozen=True, slots=True)
+class MongodOptions:
+    """What may differ between one mongod and another."""
+
+    cache_gib: float = 1.0
+    """WiredTiger's cache; by default it would take half of the machine."""
+    oplog_mb: int | None = None
+    """Size of the oplog; 990 is the least. MongoDB's own choice (5 % of the disk) if None."""
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)
+    """``--setParameter`` by name."""
+    arguments: Sequence[str] = ()
+    """Further words of the command line."""
+
+
+class Mongod(Service):
+    """
+    One mongod process over one data folder.
+
+    With *replica_set* it is a member of that set, which somebody must initiate: see
+    `ReplicaSet`. *port* stays the same over restarts; a quiet free one if None.
+    """
+
+    def __init__(
+        self,
+        data: Path,
+        *,
+        port: int | None = None,
+        replica_set: str | None = None,
+        key_file: Path | None = None,
+        options: MongodOptions | None = None,
+        binary: Binary | None = None,
+        log: Path | None = None,
+        dies_with_parent: bool = True,
+    ) -> None:
+        super().__init__(data, log=log or data.with_suffix(".log"), dies_with_parent=dies_with_parent)
+        self.port = port or free_port()
+        self.name = f"mongod on port {self.port}"
+        self.replica_set = replica_set
+        self.key_file = key_file
+        self.options = options or MongodOptions()
+        self.binary = binary or find_mongod()
+
+    @property
+    def address(self) -> str:
+        """``127.0.0.1:27117``."""
+        return f"{LOOPBACK}:{self.port}"
+
+    @property
+    def uri(self) -> str:
+        """Speaks with this process alone, whatever its role in a set."""
+        return f"mongodb://{self.address}/?directConnection=true"
+
+    def hello(self) -> Document | None:
+        """What it says of itself; None if it does not answer within half a second."""
+        try:
+            with _short_client(self.uri) as client:
+                return client.admin.command("hello")
+        except PyMongoError:
+            return None
+
+    @override
+    def _answers(self) -> bool:
+        return not is_free(self.port) and self.hello() is not None
+
+    @override
+    def _ports(self) -> list[int]:
+        return [self.port]
+
+    @override
+    def _environment(self) -> dict[str, str]:
+        return self.binary.full_environment()
+
+    @override
+    def _command(self) -> list[str]:
+        options = self.options
+        command = [
+            *(str(self.binary.path), "--dbpath", str(self.data), "--port", str(self.port)),
+            *("--bind_ip", LOOPBACK, "--nounixsocket", "--quiet"),
+            *("--wiredTigerCacheSizeGB", f"{options.cache_gib:g}"),
+        ]
+        if self.replica_set:
+            command += ["--replSet", self.replica_set]
+        if self.key_file:
+            command += ["--keyFile", str(self.key_file)]
+        if options.oplog_mb:
+            command += ["--oplogSize", str(options.oplog_mb)]
+        return [*command, *_parameter_words({**_PARAMETERS, **options.parameters}), *options.arguments]
+
+    @override
+    def _explain(self, words: str) -> str | None:
+        for sign, meaning in _KNOWN_ENDS.items():
+            if sign in words:
+                return meaning.format(port=self.port, data=self.data, version=self.binary.version_text)
+        return _first_failure(words)
+
+
+_KNOWN_ENDS = {
+    "Address already in use": "port {port} is taken; end what holds it or choose another port",
+    "featureCompatibilityVersion": (
+        "{data} was written by another generation of MongoDB than this mongod {version} can read; "
+        "use the mongod that wrote it (LULL_MONGOD), or another data folder"
+    ),
+    "No space left on device": "the disk that holds {data} is full; free some space there",
+    "DBPathInUse": "another mongod uses {data}; stop it or choose another data folder",
+    "Unable to lock the lock file": "another mongod uses {data}; stop it or choose another data folder",
+    "Permission denied": "it may not write {data}; correct the folder's owner or choose another",
+    "error while loading shared libraries": (
+        "this machine lacks a library that mongod {version} needs (the log names it); "
+        "install that library, or a MongoDB of this system's own"
+    ),
+}
+"""What a mongod's log says when it gives up, and what that means for an operator."""
+
+
+def _first_failure(words: str) -> str | None:
+    """The first error or fatal line of mongod's JSON log, which is the cause; the rest is consequence."""
+    for line in words.splitlines():
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(entry, dict) and entry.get("s") in {"E", "F"}:
+            return f"{entry.get('msg')} {json.dumps(entry.get('attr', {}))[:400]}"
+    return None
+
+
+def _parameter_words(parameters: Mapping[str, Parameter]) -> list[str]:
+    words = []
+    for name, value in parameters.items():
+        plain = str(value).lower() if isinstance(value, bool) else str(value)
+        words += ["--setParameter", f"{name}={plain}"]
+    return words
+
+
+def _short_client(uri: str, timeout_ms: int = 500) -> MongoClient[Document]:
+    return MongoClient(
+        uri, serverSelectionTimeoutMS=timeout_ms, connectTimeoutMS=timeout_ms, socketTimeoutMS=timeout_ms * 10
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Memory:
+    """What a set must find again after a restart: its configuration holds the ports."""
+
+    ports: list[int]
+    user: str | None = None
+    password: str | None = None
+
+    @staticmethod
+    def read(path: Path) -> "_Memory | None":
+        try:
+            return _Memory(**json.loads(path.read_text()))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, TypeError) as error:
+            raise StackError(
+                f"cannot read {path} ({error}); it holds the ports of the replica set beside it: "
+                "restore it, or delete the folder to start over"
+            ) from error
+
+    def write(self, path: Path) -> None:
+        path.touch(mode=0o600)
+        path.write_text(json.dumps(asdict(self), indent=1))
+
+
+class ReplicaSet:
+    """
+    A replica set of *members* processes under one folder, initiated and writable after `start`.
+
+    Opened again over the same folder it has the same ports, users and documents. With *auth*
+    it demands a password; `uri` carries that of its root user.
+    """
+
+    def __init__(
+        self,
+        data: Path,
+        *,
+        members: int | None = None,
+        auth: bool | None = None,
+        ports: Sequence[int] | None = None,
+        options: MongodOptions | None = None,
+        binary: Binary | None = None,
+        logs: Path | None = None,
+        dies_with_parent: bool = True,
+        line: Line | None = None,
+    ) -> None:
+        self.data = data
+        self._line = line or Line("MongoDB")
+        self._memory_file = data / "replica_set.json"
+        self._memory = self._recall(members, auth, ports)
+        self.binary = binary or find_mongod(self._line)
+        self._key_file = data / "keyfile" if self._memory.user else None
+        self.members = [
+            Mongod(
+                data / f"member-{number}",
+                port=port,
+                replica_set=SET_NAME,
+                key_file=self._key_file,
+                options=options,
+                binary=self.binary,
+                log=(logs or data) / f"mongod-{number}.log",
+                dies_with_parent=dies_with_parent,
+            )
+            for number, port in enumerate(self._memory.ports, start=1)
+        ]
+
+    def _recall(self, members: int | None, auth: bool | None, ports: Sequence[int] | None) -> _Memory:
+        known = _Memory.read(self._memory_file)
+        if known is None:
+            count = members or len(ports or [0])
+            chosen = list(ports) if ports else [free_port() for _ in range(count)]
+            return _Memory(chosen, "root", secrets.token_urlsafe(18)) if auth else _Memory(chosen)
+        if members not in {None, len(known.ports)}:
+            raise StackError(
+                f"{self.data} holds a replica set of {len(known.ports)}, and {members} were asked for; "
+                "leave the number out, or use another data folder",
+                ExitCode.INPUT,
+            )
+        return self._moved(known) if ports is None else _Memory(list(ports), known.user, known.password)
+
+    def _moved(self, known: _Memory) -> _Memory:
+        """The remembered ports, or the next free one where a stranger holds the only member's port."""
+        if len(known.ports) > 1 or is_free(known.ports[0]):
+            return known
+        port = next_free(known.ports[0] + 1)
+        self._line.note(
+            f"port {known.ports[0]} of the last time is taken{held_by(known.ports[0])}: MongoDB moves to {port}"
+        )
+        return _Memory([port], known.user, known.password)
+
+    @property
+    def uri(self) -> str:
+        """What a client needs: all members, the set's name and, with auth, the root user."""
+        return self.uri_for(self._memory.user, self._memory.password)
+
+    def uri_for(self, user: str | None, password: str | None) -> str:
+        """The same address for another user of the ``admin`` database."""
+        hosts = ",".join(member.address for member in self.members)
+        login = f"{quote_plus(user)}:{quote_plus(password or '')}@" if user else ""
+        return f"mongodb://{login}{hosts}/?replicaSet={SET_NAME}" + ("&authSource=admin" if user else "")
+
+    def start(self) -> None:
+        """Every member runs, the set is initiated and a primary takes writes."""
+        self._prepare_folder()
+        for member in self.members:
+            member.launch()
+        for member in self.members:
+            member.wait_ready()
+        self._ensure_initiated()
+        self.wait_primary()
+        self._ensure_root_user()
+        self.wait_healthy()
+        self._memory.write(self._memory_file)
+
+    def stop(self, grace_seconds: float = STOP_SECONDS_MAX) -> None:
+        """Every member has ended in order, or was killed after *grace_seconds*."""
+        with ThreadPoolExecutor(len(self.members)) as pool:
+            list(pool.map(lambda member: member.stop(grace_seconds), self.members))
+
+    def kill(self) -> None:
+        """Every member was ended by SIGKILL, as when the machine loses power."""
+        for member in self.members:
+            member.kill()
+
+    def restart(self) -> None:
+        """Stopped in order and writable again, same ports, same documents."""
+        self.stop()
+        self.start()
+
+    def kill_member(self, index: int) -> None:
+        """Member *index* was ended by SIGKILL."""
+        self.members[index].kill()
+
+    def stop_member(self, index: int) -> None:
+        """Member *index* has ended in order."""
+        self.members[index].stop()
+
+    def start_member(self, index: int) -> None:
+        """Member *index* runs and answers; it may still be catching up."""
+        self.members[index].start()
+
+    def primary_index(self) -> int | None:
+        """Which member takes writes now; None if none says so."""
+        for index, member in enumerate(self.members):
+            if member.is_running and (member.hello() or {}).get("isWritablePrimary"):
+                return index
+        return None
+
+    def wait_primary(self, timeout_seconds: float = PRIMARY_SECONDS_MAX) -> int:
+        """The index of the primary, as soon as there is one."""
+        if not wait_until(lambda: self.primary_index() is not None, timeout_seconds):
+            raise StackError(
+                f"the replica set has had no primary for {timeout_seconds:g} s; its logs are beside "
+                f"{self.members[0].log}",
+                ExitCode.UNREACHABLE,
+            )
+        index = self.primary_index()
+        return self.wait_primary(timeout_seconds) if index is None else index
+
+    def wait_healthy(self, timeout_seconds: float = PRIMARY_SECONDS_MAX) -> None:
+        """Every running member is primary or secondary: the set can lose one and go on."""
+        if not wait_until(lambda: all(map(_serves, self.members)), timeout_seconds):
+            late = ", ".join(member.address for member in self.members if not _serves(member))
+            raise StackError(f"no member yet after {timeout_seconds:g} s: {late}", ExitCode.UNREACHABLE)
+
+    def step_down(self, seconds: int = 5) -> int:
+        """
+        The primary gave up its role and there is a primary again; returns its index.
+
+        It does not stand for election for *seconds*: with three members another one is
+        elected in about a second, a single member comes back after that time.
+        """
+        primary = self.members[self.wait_primary()]
+        with self.client(primary) as client:
+            client.admin.command(
+                "replSetStepDown",
+                seconds,
+                secondaryCatchUpPeriodSecs=min(seconds - 1, 2),
+                force=len(self.members) == 1,
+            )
+        return self.wait_primary()
+
+    def client(self, member: Mongod | None = None, **options: Any) -> MongoClient[Document]:
+        """A client of the set, or of one *member* alone, logged in as root where that is needed."""
+        if member is None:
+            return MongoClient(self.uri, **options)
+        login = {"username": self._memory.user, "password": self._memory.password} if self._memory.user else {}
+        return MongoClient(member.uri, **{**login, **options})
+
+    def add_user(self, user: str, password: str, roles: Sequence[Any]) -> str:
+        """*user* exists in ``admin`` with *roles*; returns the URI with its login."""
+        with self.client() as client:
+            client.admin.command("createUser", user, pwd=password, roles=list(roles))
+        return self.uri_for(user, password)
+
+    def _prepare_folder(self) -> None:
+        try:
+            self.data.mkdir(parents=True, exist_ok=True)
+            self._memory.write(self._memory_file)
+            if self._key_file and not self._key_file.exists():
+                self._key_file.touch(mode=0o600)
+                self._key_file.write_text(secrets.token_hex(64))
+        except OSError as error:
+            raise of_disk(error, self.data, "choose another data folder") from error
+
+    def _ensure_initiated(self) -> None:
+        """The set has its configuration, with today's ports in it."""
+        first = self.members[0]
+        hello = first.hello() or {}
+        if hello.get("isreplicaset"):
+            with _short_client(first.uri, 10_000) as client:
+                client.admin.command("replSetInitiate", self._configuration())
+        elif "setName" not in hello and len(self.members) == 1:
+            self._move_configuration(first)
+
+    def _move_configuration(self, only: Mongod) -> None:
+        """A lone member whose port changed finds itself in its configuration again."""
+        with self.client(only) as client:
+            old = client.admin.command("replSetGetConfig")["config"]
+            old["members"][0]["host"] = only.address
+            old["version"] += 1
+            client.admin.command("replSetReconfig", old, force=True)
+
+    def _configuration(self) -> Document:
+        return {
+            "_id": SET_NAME,
+            "members": [{"_id": index, "host": member.address} for index, member in enumerate(self.members)],
+            "settings": {
+                "electionTimeoutMillis": ELECTION_TIMEOUT_MS,
+                "heartbeatIntervalMillis": HEARTBEAT_INTERVAL_MS,
+            },
+        }
+
+    def _ensure_root_user(self) -> None:
+        """The root user can log in; made through the loopback exception, which holds until then."""
+        if self._memory.user is None:
+            return
+        primary = self.members[self.wait_primary()]
+        try:
+            with _short_client(primary.uri, 10_000) as client:
+                client.admin.command("createUser", self._memory.user, pwd=self._memory.password, roles=["root"])
+        except OperationFailure:
+            # Users exist: the exception is closed. Ours is proven by logging in.
+            self._prove_login(primary)
+
+    def _prove_login(self, member: Mongod) -> None:
+        try:
+            with self.client(member) as client:
+                client.admin.command("ping")
+        except (OperationFailure, ConfigurationError) as error:
+            raise StackError(f"the password in {self._memory_file} is not that of {self.data}: {error}") from error
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.kill()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+def _serves(member: Mongod) -> bool:
+    hello = member.hello() or {}
+    return bool(hello.get("isWritablePrimary") or hello.get("secondary"))
