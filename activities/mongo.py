@@ -207,25 +207,29 @@ class Clusters:
             cluster.close()
 
 
-def error_class(error: BaseException, *, in_commit: bool = False) -> ErrorClass:
-    """Return what *error*, raised by the driver or by BSON encoding, means for the next step."""
+def error_class(error: BaseException, *, in_commit: bool = False, in_page: bool = True) -> ErrorClass:
+    """
+    Return what *error*, raised by the driver or by BSON encoding, means for the next step.
+
+    *in_page* is false where none of the job's documents is written, so that none can be to blame.
+    """
     if isinstance(error, DocumentTooLarge):
         return ErrorClass.TOO_BIG
     if isinstance(error, BSONError | OverflowError):
         return ErrorClass.POISON
     if isinstance(error, PyMongoError):
-        return _driver_error_class(error, in_commit=in_commit)
+        return _driver_error_class(error, in_commit=in_commit, in_page=in_page)
     return ErrorClass.DEFECT
 
 
-def _driver_error_class(error: PyMongoError, *, in_commit: bool) -> ErrorClass:
+def _driver_error_class(error: PyMongoError, *, in_commit: bool, in_page: bool) -> ErrorClass:
     labels = [label for label in _LABELS if error.has_error_label(label)]
     if isinstance(error, BulkWriteError):
-        return classify(_bulk_code(error), labels)
+        return classify(_bulk_code(error), labels, in_page=in_page)
     if isinstance(error, WTimeoutError | ConnectionFailure):
         return classify(None, labels, in_commit=in_commit)
     if isinstance(error, OperationFailure):
-        return classify(error.code, labels, in_commit=in_commit)
+        return classify(error.code, labels, in_commit=in_commit, in_page=in_page)
     if isinstance(error, ConfigurationError):
         return ErrorClass.OPERATOR
     return classify(None, labels, in_commit=in_commit)
@@ -267,7 +271,7 @@ def world_errors(what: str) -> Iterator[None]:
 
 def translated(error: PyMongoError, what: str) -> LullError:
     """Return *error* as the operator's or the world's, in a sentence without document contents."""
-    if error_class(error) is not ErrorClass.OPERATOR:
+    if error_class(error, in_page=False) is not ErrorClass.OPERATOR:
         return TransientError(f"{what}: {describe(error)}; it is tried again until it answers")
     if isinstance(error, OperationFailure) and error.code in {13, 8000}:
         return OperatorError(
