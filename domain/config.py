@@ -6,7 +6,7 @@ from typing import Annotated
 
 from lull.domain.errors import OperatorError
 from lull.domain.job import JobSpec, Name, Strict
-from pydantic import Field, SecretStr, StringConstraints
+from pydantic import Field, SecretStr, StringConstraints, field_validator
 
 CONFIG_NAMES = ("lull.toml", ".lull/lull.toml")
 """Looked for in the working directory, in this order, after ``$LULL_CONFIG``; then in ``~/.config/lull/``."""
@@ -22,6 +22,13 @@ class ClusterProfile(Strict):
     """What jobs may touch: ``database.collection``, with ``*`` for any part of a name."""
     kinds: tuple[str, ...] = ()
     """Kinds that may run here; empty means all."""
+
+    @field_validator("uri")
+    @classmethod
+    def _is_mongodb(cls, uri: SecretStr) -> SecretStr:
+        if not uri.get_secret_value().startswith(("mongodb://", "mongodb+srv://")):
+            raise ValueError("a MongoDB URI begins with mongodb:// or mongodb+srv://")
+        return uri
 
     def check(self, name: str, spec: JobSpec) -> None:
         """Raise OperatorError unless this profile lets *spec* run."""
@@ -65,6 +72,13 @@ class TelemetryConfig(Strict):
     otlp_endpoint: str = ""
     """OTLP over HTTP, like http://127.0.0.1:4318."""
     service_name: Name = "lull-worker"
+
+    @field_validator("otlp_endpoint")
+    @classmethod
+    def _is_http(cls, endpoint: str) -> str:
+        if endpoint and not endpoint.startswith(("http://", "https://")):
+            raise ValueError("an OTLP endpoint begins with http:// or https://; gRPC endpoints are not spoken to")
+        return endpoint.rstrip("/")
 
 
 def profile_of(clusters: Mapping[str, ClusterProfile], name: str) -> ClusterProfile:
