@@ -4,7 +4,7 @@ The fold of partition snapshots into counts, progress, rate and ETA; and the sum
 The ledger in MongoDB is the truth; a :class:`Tally` is the workflow's view of it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 from lull.domain.errors import InvariantBroken
@@ -22,10 +22,16 @@ class Tally(BaseModel):
     closed: Counts = Counts()
     done: int = 0
 
+    def begin(self, partition: int) -> None:
+        """The partition is open, with nothing counted yet."""
+        self.open[partition] = PartitionSnapshot(partition=partition)
+
     def record(self, snapshot: PartitionSnapshot) -> None:
-        """Replace what was known of the snapshot's partition; a done one moves into the sum, once."""
+        """Replace what was known of an open partition; a done one moves into the sum, once."""
+        if snapshot.partition not in self.open:
+            return
         if snapshot.done:
-            self.open.pop(snapshot.partition, None)
+            del self.open[snapshot.partition]
             self.closed = self.closed.plus(snapshot.counts)
             self.done += 1
         else:
@@ -35,6 +41,23 @@ class Tally(BaseModel):
     def totals(self) -> Counts:
         """Everything counted so far."""
         return sum_counts([self.closed, *(snapshot.counts for snapshot in self.open.values())])
+
+
+WAIT_REASONS_MAX = 20
+"""Reasons carry measured numbers; without a bound the workflow's state would grow with them."""
+OTHER_REASONS = "other reasons"
+
+
+def add_waits(total: Mapping[str, float], more: Mapping[str, float]) -> dict[str, float]:
+    """Return seconds waited by reason, the longest first; beyond twenty the shortest are summed as one."""
+    added = dict(total)
+    for reason, seconds in more.items():
+        added[reason] = added.get(reason, 0.0) + seconds
+    rest = added.pop(OTHER_REASONS, 0.0)
+    ranked = sorted(added.items(), key=lambda pair: (-pair[1], pair[0]))
+    kept = dict(ranked[: WAIT_REASONS_MAX - 1])
+    rest += sum(seconds for _, seconds in ranked[WAIT_REASONS_MAX - 1 :])
+    return kept | ({OTHER_REASONS: rest} if rest else {})
 
 
 def sum_counts(counts: Iterable[Counts]) -> Counts:

@@ -33,6 +33,7 @@ class Event(StrEnum):
 
     PLANNED = "planned"  # the ledger is open
     REFUSE = "refuse"  # the plan says no
+    FINISHED_BEFORE = "finished before"  # the same request had already been completed
     PAUSE = "pause"  # an operator, or the poison policy
     RESUME = "resume"
     DRAINED = "drained"  # no slice lives and the fences are raised
@@ -46,6 +47,7 @@ class Event(StrEnum):
 TRANSITIONS: dict[tuple[Status, Event], Status] = {
     (Status.PLANNING, Event.PLANNED): Status.RUNNING,
     (Status.PLANNING, Event.REFUSE): Status.REFUSED,
+    (Status.PLANNING, Event.FINISHED_BEFORE): Status.COMPLETED,
     (Status.PLANNING, Event.CANCEL): Status.CANCELLING,
     (Status.PLANNING, Event.EXPIRE): Status.EXPIRING,
     (Status.PLANNING, Event.FAIL): Status.FAILING,
@@ -70,8 +72,11 @@ TRANSITIONS: dict[tuple[Status, Event], Status] = {
     # The sums do not hold: a defect, and its evidence is kept.
     (Status.COMPLETING, Event.FAIL): Status.FAILING,
     (Status.CANCELLING, Event.CLOSED): Status.CANCELLED,
+    # Told to stop while planning, and planning found that there is nothing to stop.
+    (Status.CANCELLING, Event.FINISHED_BEFORE): Status.COMPLETED,
     (Status.CANCELLING, Event.FAIL): Status.FAILING,
     (Status.EXPIRING, Event.CLOSED): Status.EXPIRED,
+    (Status.EXPIRING, Event.FINISHED_BEFORE): Status.COMPLETED,
     (Status.EXPIRING, Event.FAIL): Status.FAILING,
     (Status.FAILING, Event.CLOSED): Status.FAILED,
 }

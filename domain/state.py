@@ -19,6 +19,8 @@ class PauseNote(Message):
     reason: str = ""
     who: str = ""
     at: datetime
+    by_poison: bool = False
+    """The job paused itself: resuming takes on another allowance of poison documents."""
 
 
 class ThrottleNote(Message):
@@ -59,6 +61,8 @@ class JobState(BaseModel):
     slices: int = 0
     runs: int = 1
     """Times this job's workflow was continued as new, plus one."""
+    ending: str = ""
+    """Why the job is ending or has ended before it was done."""
     outcome: Outcome | None = None
 
     def warn(self, text: str) -> None:
@@ -111,3 +115,17 @@ class Progress(Message):
     outcome: Outcome | None = None
     as_of: datetime
     spec_digest: str = ""
+
+
+class Answer(Message):
+    """What came of an order that waited for its effect (the updates ``pause_and_wait`` and so on)."""
+
+    status: Status
+    message: str
+    """One sentence: what is true now."""
+    epoch: int = 0
+    """Of the directive that is in the ledger."""
+    max_docs_per_second: float | None = None
+    """The limit that is in the ledger; None for no limit."""
+    proof: DrainProof | None = None
+    """With ``paused``: that nothing of the job can commit."""
