@@ -114,4 +114,4 @@ def on_path(name: str) -> Path | None:
 
 def as_input_error(error: Unusable, variable: str) -> StackError:
     """The operator named this program: theirs to correct."""
-    return StackError(f"{variable}: {error}; correct {variable} or unset it", ExitCode.INPUT)
+    return StackError(f"{error}; correct {variable} or unset it", ExitCode.INPUT)

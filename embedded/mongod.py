@@ -23,6 +23,7 @@ from lull.embedded.report import Line
 from lull.embedded.service import STOP_SECONDS_MAX, Service
 
 SET_NAME = "lull"
+MEMORY_FILE = "replica_set.json"
 
 Document = dict[str, Any]
 Parameter = str | int | float | bool
@@ -228,8 +229,8 @@ class ReplicaSet:
     ) -> None:
         self.data = data
         self._line = line or Line("MongoDB")
-        self._memory_file = data / "replica_set.json"
-        self._memory = self._recall(members, auth, ports)
+        self._memory_file = data / MEMORY_FILE
+        self._memory = self._recall(members=members, auth=auth, ports=ports)
         self.binary = binary or find_mongod(self._line)
         self._key_file = data / "keyfile" if self._memory.user else None
         self.members = [
@@ -246,7 +247,13 @@ class ReplicaSet:
             for number, port in enumerate(self._memory.ports, start=1)
         ]
 
-    def _recall(self, members: int | None, auth: bool | None, ports: Sequence[int] | None) -> _Memory:
+    @staticmethod
+    def members_of(data: Path) -> int | None:
+        """How many members the set in this folder has; None if there is none yet."""
+        memory = _Memory.read(data / MEMORY_FILE)
+        return None if memory is None else len(memory.ports)
+
+    def _recall(self, *, members: int | None, auth: bool | None, ports: Sequence[int] | None) -> _Memory:
         known = _Memory.read(self._memory_file)
         if known is None:
             count = members or len(ports or [0])
@@ -258,7 +265,15 @@ class ReplicaSet:
                 "leave the number out, or use another data folder",
                 ExitCode.INPUT,
             )
-        return self._moved(known) if ports is None else _Memory(list(ports), known.user, known.password)
+        if ports is None:
+            return self._moved(known)
+        if len(known.ports) > 1 and list(ports) != known.ports:
+            raise StackError(
+                f"{self.data} holds a replica set whose members know each other by the ports "
+                f"{_listed(known.ports)}, not {_listed(ports)}; leave the port out, or use another data folder",
+                ExitCode.INPUT,
+            )
+        return _Memory(list(ports), known.user, known.password)
 
     def _moved(self, known: _Memory) -> _Memory:
         """The remembered ports, or the next free one where a stranger holds the only member's port."""
@@ -282,7 +297,14 @@ class ReplicaSet:
         return f"mongodb://{login}{hosts}/?replicaSet={SET_NAME}" + ("&authSource=admin" if user else "")
 
     def start(self) -> None:
-        """Every member runs, the set is initiated and a primary takes writes."""
+        """Every member runs and a primary takes writes, or none runs and a StackError says why."""
+        try:
+            self._start()
+        except BaseException:
+            self.kill()
+            raise
+
+    def _start(self) -> None:
         self._prepare_folder()
         for member in self.members:
             member.launch()
@@ -330,20 +352,29 @@ class ReplicaSet:
 
     def wait_primary(self, timeout_seconds: float = PRIMARY_SECONDS_MAX) -> int:
         """The index of the primary, as soon as there is one."""
-        if not wait_until(lambda: self.primary_index() is not None, timeout_seconds):
+        wait_until(lambda: self.primary_index() is not None or not self.is_running, timeout_seconds)
+        index = self.primary_index()
+        if index is None:
             raise StackError(
                 f"the replica set has had no primary for {timeout_seconds:g} s; its logs are beside "
                 f"{self.members[0].log}",
                 ExitCode.UNREACHABLE,
             )
-        index = self.primary_index()
-        return self.wait_primary(timeout_seconds) if index is None else index
+        return index
+
+    @property
+    def is_running(self) -> bool:
+        """Whether any member runs."""
+        return any(member.is_running for member in self.members)
 
     def wait_healthy(self, timeout_seconds: float = PRIMARY_SECONDS_MAX) -> None:
         """Every running member is primary or secondary: the set can lose one and go on."""
-        if not wait_until(lambda: all(map(_serves, self.members)), timeout_seconds):
-            late = ", ".join(member.address for member in self.members if not _serves(member))
+        if not wait_until(lambda: not self._late_members(), timeout_seconds):
+            late = ", ".join(member.address for member in self._late_members())
             raise StackError(f"no member yet after {timeout_seconds:g} s: {late}", ExitCode.UNREACHABLE)
+
+    def _late_members(self) -> list[Mongod]:
+        return [member for member in self.members if member.is_running and not _serves(member)]
 
     def step_down(self, seconds: int = 5) -> int:
         """
@@ -444,6 +475,10 @@ class ReplicaSet:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+
+def _listed(ports: Sequence[int]) -> str:
+    return ", ".join(str(port) for port in ports)
 
 
 def _serves(member: Mongod) -> bool:

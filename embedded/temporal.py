@@ -1,5 +1,6 @@
 """A real Temporal dev server with its Web UI on the loopback address."""
 
+import contextlib
 import http.client
 import json
 import subprocess
@@ -97,15 +98,7 @@ class TemporalServer(Service):
 
     @override
     def _answers(self) -> bool:
-        """Asked through the Web UI's door, which asks the frontend: both serve if it answers."""
-        connection = http.client.HTTPConnection(LOOPBACK, self.ui_port, timeout=2)
-        try:
-            connection.request("GET", f"/api/v1/namespaces/{self.namespace}")
-            return connection.getresponse().status == http.client.OK
-        except (OSError, http.client.HTTPException):
-            return False
-        finally:
-            connection.close()
+        return namespace_answers(self.ui_port, self.namespace, timeout_seconds=2)
 
     @override
     def _explain(self, words: str) -> str | None:
@@ -150,6 +143,20 @@ class TemporalServer(Service):
                 f"Temporal refused 'operator {' '.join(words)}': {answer.stderr.strip()} (log: {self.log})"
             )
         return answer.stdout
+
+
+def namespace_answers(ui_port: int, namespace: str, timeout_seconds: float) -> bool:
+    """
+    Whether Temporal serves *namespace*.
+
+    Asked through the Web UI's door, which asks the frontend: both serve if it answers.
+    """
+    with contextlib.closing(http.client.HTTPConnection(LOOPBACK, ui_port, timeout=timeout_seconds)) as connection:
+        try:
+            connection.request("GET", f"/api/v1/namespaces/{namespace}")
+            return connection.getresponse().status == http.client.OK
+        except (OSError, http.client.HTTPException):
+            return False
 
 
 # A registered attribute must be usable by the next request, not in a minute.
