@@ -1,6 +1,6 @@
 """What stands in ``lull.toml``: the models. Each room that needs a part reads the file itself."""
 
-import fnmatch
+import re
 from collections.abc import Mapping
 from typing import Annotated
 
@@ -33,7 +33,7 @@ class ClusterProfile(Strict):
     def check(self, name: str, spec: JobSpec) -> None:
         """Raise OperatorError unless this profile lets *spec* run."""
         namespace = spec.source.namespace
-        if not any(fnmatch.fnmatchcase(namespace, pattern) for pattern in self.namespaces):
+        if not any(_allows(pattern, namespace) for pattern in self.namespaces):
             raise OperatorError(
                 f"profile {name!r} does not allow {namespace}; it allows {', '.join(self.namespaces)}; "
                 "the workers' operator can add it to namespaces in lull.toml"
@@ -43,6 +43,17 @@ class ClusterProfile(Strict):
                 f"profile {name!r} does not allow {spec.kind} jobs; it allows {', '.join(self.kinds)}; "
                 "the workers' operator can add it to kinds in lull.toml"
             )
+
+
+def _allows(pattern: str, namespace: str) -> bool:
+    """Return whether *pattern* allows *namespace*; the star of a database's name ends where that name ends."""
+    parts = zip(pattern.split(".", 1), namespace.split(".", 1), strict=True)
+    return all(_matches(wanted, name) for wanted, name in parts)
+
+
+def _matches(wanted: str, name: str) -> bool:
+    # Not fnmatch: to that, [ and ? are patterns, and they are legal in a collection's name.
+    return re.fullmatch(".*".join(map(re.escape, wanted.split("*"))), name, re.DOTALL) is not None
 
 
 class TemporalConfig(Strict):

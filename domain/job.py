@@ -10,7 +10,8 @@ import json
 import re
 from datetime import timedelta
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar, Self
+from types import UnionType
+from typing import Annotated, Any, ClassVar, Self, Union, get_args, get_origin
 
 from lull.domain import mql
 from lull.domain.duration import Duration
@@ -20,11 +21,15 @@ from pydantic import (
     ConfigDict,
     Field,
     StringConstraints,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
 
 FORBIDDEN_DATABASES = frozenset({"admin", "config", "local", "lull"})
+NAMESPACE_BYTES_MAX = 255
+SPEC_BYTES_MAX = 128 << 10
+"""A spec is part of the workflow's state, which every continue-as-new and every plan carries through Temporal."""
 
 JobId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,99}$")]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=120)]
@@ -34,6 +39,20 @@ class Strict(BaseModel):
     """Operators' input: frozen, and a field nobody knows is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, ser_json_timedelta="float")
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _truth_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
+        # YAML reads yes and on as true, and Python takes true for 1: a job at one document per second.
+        if isinstance(value, bool) and _is_numeric(cls.model_fields[str(info.field_name)].annotation):
+            raise ValueError(f"must be a number, not {str(value).lower()}")
+        return value
+
+
+def _is_numeric(annotation: Any) -> bool:
+    return annotation in {int, float} or (
+        get_origin(annotation) in {Annotated, Union, UnionType} and any(map(_is_numeric, get_args(annotation)))
+    )
 
 
 class Priority(StrEnum):
@@ -81,12 +100,23 @@ class Source(Strict):
     def _allowed_collection(cls, name: str) -> str:
         if name.startswith("system.") or "$" in name or "\x00" in name:
             raise ValueError(f"{name!r} is no ordinary collection; lull never touches system collections")
+        if name.startswith(".") or name.endswith(".") or ".." in name:
+            raise ValueError(f"{name!r} is no MongoDB collection name: a dot stands between two words of it")
         return name
 
     @field_validator("filter")
     @classmethod
     def _walkable(cls, query: dict[str, Any]) -> dict[str, Any]:
         return mql.check_filter(query)
+
+    @model_validator(mode="after")
+    def _fits_the_server(self) -> Self:
+        if len(self.namespace.encode()) > NAMESPACE_BYTES_MAX:
+            raise ValueError(
+                f"database.collection is {len(self.namespace.encode())} bytes long, more than the "
+                f"{NAMESPACE_BYTES_MAX} that MongoDB allows; check the name"
+            )
+        return self
 
     @property
     def namespace(self) -> str:
@@ -176,10 +206,24 @@ class JobSpec(Strict):
             raise ValueError("limits.deadline must be at least 1s")
         return self
 
+    @model_validator(mode="after")
+    def _is_small(self) -> Self:
+        size = len(json.dumps(self.canonical()))
+        if size > SPEC_BYTES_MAX:
+            raise ValueError(
+                f"the spec is {size:,} bytes long, more than {SPEC_BYTES_MAX:,}; "
+                "instead of listing documents, mark them by a field and filter on it"
+            )
+        return self
+
     def canonical(self) -> dict[str, Any]:
         """Return the spec as JSON values without defaults: equal requests give equal values."""
         dumped: dict[str, Any] = self.model_dump(mode="json", exclude_defaults=True)
-        return dumped | {"kind": self.kind} | ({"accept": sorted(str(a) for a in self.accept)} if self.accept else {})
+        # The order of a set of strings is another one in every process.
+        sets = {
+            name: sorted(map(str, value)) for name, value in self if isinstance(value, frozenset) and name in dumped
+        }
+        return dumped | {"kind": self.kind} | sets
 
     @property
     def digest(self) -> str:
@@ -189,24 +233,20 @@ class JobSpec(Strict):
 
 
 def diff(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    """Return the differences of two canonical specs, one readable line each, by dotted path."""
+    """Return the differences of two canonical specs, one readable line each, by dotted path; empty if there are none."""
     before, after = _flatten(old), _flatten(new)
     paths = sorted(before.keys() | after.keys())
-    pairs = [(path, before.get(path, _ABSENT), after.get(path, _ABSENT)) for path in paths]
-    return [f"{path}: {_show(was)} -> {_show(now)}" for path, was, now in pairs if was != now]
+    pairs = [(path, before.get(path, "(not set)"), after.get(path, "(not set)")) for path in paths]
+    return [f"{path}: {was} -> {now}" for path, was, now in pairs if was != now]
 
 
-_ABSENT = object()
-
-
-def _show(value: object) -> str:
-    return "(not set)" if value is _ABSENT else json.dumps(value, ensure_ascii=False)
-
-
-def _flatten(value: Any, path: str = "") -> dict[str, Any]:
+def _flatten(value: Any, path: str = "") -> dict[str, str]:
+    """Return JSON texts by path: compared as texts, because to Python 1, 1.0 and true are equal, to MongoDB not."""
     if isinstance(value, dict) and value:
-        flat: dict[str, Any] = {}
+        flat: dict[str, str] = {}
         for key, inner in value.items():
-            flat |= _flatten(inner, f"{path}.{key}" if path else str(key))
+            # Quoted, so that {"a.b": 1} and {"a": {"b": 1}}, which select other documents, have other paths.
+            name = json.dumps(key, ensure_ascii=False) if "." in key else key
+            flat |= _flatten(inner, f"{path}.{name}" if path else name)
         return flat
-    return {path: value}
+    return {path: json.dumps(value, ensure_ascii=False, sort_keys=True)}

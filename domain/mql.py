@@ -5,44 +5,50 @@ Values are JSON, extended JSON included (``{"$date": …}``, ``{"$oid": …}``):
 operator names and field paths only, and never at what a value means.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
+
+from lull.domain.values import check_values, walk
 
 Document = dict[str, Any]
 
 _SERVER_SIDE_JAVASCRIPT = frozenset({"$where", "$function", "$accumulator", "$code"})
+_PRIVATE_PREFIX = "$_"
+"""The server's internal operators; some run JavaScript ($_internalJsEmit), none is promised to stay."""
 _UNWALKABLE = {
     "$text": "a text search cannot be walked in the order of an index",
     "$near": "$near sorts by distance; use $geoWithin",
     "$nearSphere": "$nearSphere sorts by distance; use $geoWithin",
+    "$geoNear": "$geoNear sorts by distance; use $geoWithin",
+    "$rand": "a draw gives another answer whenever a page asks again; filter on a stored value",
+    "$sampleRate": "a draw gives another answer whenever a page asks again; filter on a stored value",
 }
+_TOP_LEVEL_OPERATORS = frozenset({"$and", "$or", "$nor", "$expr", "$comment", "$jsonSchema"})
 _WRITING_STAGES = frozenset({"$out", "$merge"})
 _UPDATE_STAGES = frozenset({"$set", "$addFields", "$unset", "$project", "$replaceRoot", "$replaceWith"})
+_STAGES_OF_FIELDS = frozenset({"$set", "$addFields", "$project"})
 _UPDATE_OPERATORS = frozenset(
     {
         "$set", "$unset", "$rename", "$min", "$max", "$mul", "$inc", "$currentDate",
         "$push", "$pop", "$pull", "$pullAll", "$addToSet", "$bit",
     }
 )  # fmt: skip
-_NON_IDEMPOTENT_OPERATORS = frozenset({"$inc", "$mul", "$push", "$pop", "$bit"})
-_DEPTH_MAX = 100  # the server's own limit for nested documents
-
-
-def walk(value: Any, depth: int = 0) -> Iterator[tuple[str, Any]]:
-    """Yield every (key, value) pair inside *value*. Raises ValueError beyond 100 levels."""
-    if depth > _DEPTH_MAX:
-        raise ValueError(f"nested deeper than {_DEPTH_MAX} levels, MongoDB's own limit; flatten it")
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            yield str(key), inner
-            yield from walk(inner, depth + 1)
-    elif isinstance(value, Sequence) and not isinstance(value, str | bytes):
-        for inner in value:
-            yield from walk(inner, depth + 1)
+_STORING_OPERATORS = ("$set", "$min", "$max")
+_NON_IDEMPOTENT_OPERATORS = frozenset({"$inc", "$mul", "$push", "$pop", "$bit", "$currentDate"})
+_VOLATILE = frozenset({"$$NOW", "$$CLUSTER_TIME", "$rand"})
+"""What gives another value when a page is applied again."""
+_EXTENDED_JSON = frozenset(
+    {
+        "$date", "$oid", "$uuid", "$binary", "$type", "$numberInt", "$numberLong", "$numberDouble", "$numberDecimal",
+        "$regularExpression", "$regex", "$options", "$timestamp", "$minKey", "$maxKey", "$symbol", "$undefined",
+        "$ref", "$id", "$db", "$dbPointer", "$scope",
+    }
+)  # fmt: skip
 
 
 def refuse_code(value: Any, where: str) -> None:
-    """Raise ValueError if *value* contains server-side JavaScript or a stage that writes elsewhere."""
+    """Raise ValueError unless *value* is JSON without server-side JavaScript and stages that write elsewhere."""
+    check_values(value, where)
     for key, _ in walk(value):
         if key in _SERVER_SIDE_JAVASCRIPT:
             raise ValueError(
@@ -50,6 +56,8 @@ def refuse_code(value: Any, where: str) -> None:
             )
         if key in _WRITING_STAGES:
             raise ValueError(f"{key} in {where} writes past the ledger; lull writes only to the job's own collection")
+        if key.startswith(_PRIVATE_PREFIX):
+            raise ValueError(f"{key} in {where} is internal to the server; use a documented operator")
 
 
 def check_filter(query: Document) -> Document:
@@ -59,11 +67,31 @@ def check_filter(query: Document) -> Document:
         if key in _UNWALKABLE:
             raise ValueError(f"{key} in filter: {_UNWALKABLE[key]}")
     for key in query:
-        if key.startswith("$") and key not in {"$and", "$or", "$nor", "$expr", "$comment", "$jsonSchema"}:
+        if key.startswith("$") and key not in _TOP_LEVEL_OPERATORS:
             raise ValueError(
                 f"{key} cannot stand at the top of a filter; start with a field name, $and, $or, $nor or $expr"
             )
     return query
+
+
+def matches_everything(query: Document) -> bool:
+    """Return whether *query* plainly matches every document. It may do so less plainly when this says no."""
+    return all(_is_no_condition(key, value) for key, value in query.items())
+
+
+def _is_no_condition(key: str, value: Any) -> bool:
+    match key:
+        case "$comment":
+            return True
+        case "$and" if isinstance(value, list):
+            return all(isinstance(part, dict) and matches_everything(part) for part in value)
+        case "$or" if isinstance(value, list):
+            return any(isinstance(part, dict) and matches_everything(part) for part in value)
+        case "$expr":
+            return value is True
+        case "_id":
+            return bool(value == {"$exists": True})
+    return False
 
 
 def check_update(update: Document | list[Document]) -> Document | list[Document]:
@@ -73,7 +101,7 @@ def check_update(update: Document | list[Document]) -> Document | list[Document]
         _check_pipeline(update)
     else:
         _check_operators(update)
-    if "_id" in fields_written(update):
+    if any(path != "*" and paths_overlap(path, "_id") for path in fields_written(update)):
         raise ValueError("update writes _id, which MongoDB does not allow to change; copy to a new collection instead")
     return update
 
@@ -85,6 +113,16 @@ def _check_pipeline(pipeline: list[Document]) -> None:
         if len(stage) != 1 or next(iter(stage)) not in _UPDATE_STAGES:
             seen = ", ".join(stage) or "an empty stage"
             raise ValueError(f"{seen} is not an update stage; use one of {', '.join(sorted(_UPDATE_STAGES))}")
+        _check_stage(*next(iter(stage.items())))
+
+
+def _check_stage(name: str, body: Any) -> None:
+    if name in _STAGES_OF_FIELDS and not (isinstance(body, dict) and body):
+        raise ValueError(f"{name} in update needs at least one field, like {{{name}: {{field: value}}}}")
+    if name == "$unset" and not (body and all(isinstance(path, str) for path in _as_list(body))):
+        raise ValueError("$unset in a pipeline takes a field name or a list of them, like {$unset: [field, other]}")
+    if name == "$replaceRoot" and not (isinstance(body, dict) and "newRoot" in body):
+        raise ValueError("$replaceRoot in update needs newRoot, like {$replaceRoot: {newRoot: expression}}")
 
 
 def _check_operators(update: Document) -> None:
@@ -100,57 +138,113 @@ def _check_operators(update: Document) -> None:
             raise ValueError(f"{operator!r} in update: {hint}; use one of {', '.join(sorted(_UPDATE_OPERATORS))}")
         if not isinstance(fields, Mapping) or not fields:
             raise ValueError(f"{operator} in update needs at least one field, like {{{operator}: {{field: value}}}}")
+    if not all(isinstance(new, str) for new in update.get("$rename", {}).values()):
+        raise ValueError("$rename in update takes the new name of each field, like {$rename: {old: new}}")
+    _refuse_stored_expressions(update)
+
+
+def _refuse_stored_expressions(update: Document) -> None:
+    """Raise ValueError where an expression would be stored as it stands: MongoDB 5 and newer do that silently."""
+    for operator in _STORING_OPERATORS:
+        for key, _ in walk(list(update.get(operator, {}).values())):
+            if key.startswith("$") and key not in _EXTENDED_JSON:
+                raise ValueError(
+                    f"{key} inside {operator} would be stored as it stands, not evaluated; "
+                    "expressions need a pipeline: put the stage into a list, update: [{$set: ...}]"
+                )
 
 
 def fields_written(update: Document | list[Document]) -> frozenset[str]:
     """Return the field paths *update* may write; ``*`` stands for the whole document."""
     if isinstance(update, list):
-        return frozenset(path for stage in update for path in _stage_fields(stage))
-    paths = {str(path) for fields in update.values() for path in fields}
-    return frozenset(paths | {str(new) for new in update.get("$rename", {}).values()})
+        return frozenset(path for stage in update for path in _stage_fields(*next(iter(stage.items()))))
+    paths = {path for fields in update.values() for path in fields}
+    return frozenset(paths | set(update.get("$rename", {}).values()))
 
 
-def _stage_fields(stage: Document) -> Iterator[str]:
-    name, body = next(iter(stage.items()))
-    if name in {"$set", "$addFields"} and isinstance(body, Mapping):
-        yield from map(str, body)
-    elif name == "$unset":
-        yield from [body] if isinstance(body, str) else map(str, body)
-    else:
-        yield "*"
+def _stage_fields(name: str, body: Any) -> list[str]:
+    if name in {"$set", "$addFields"}:
+        return list(body)
+    return _as_list(body) if name == "$unset" else ["*"]
+
+
+def _as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
 def is_idempotent(update: Document | list[Document]) -> bool:
     """
     Return whether applying *update* twice surely gives what applying it once gives.
 
-    Operators are looked up; a pipeline counts as idempotent only if it reads nothing that it writes.
+    Operators are looked up, and the elements they pick must not depend on what they wrote; a
+    pipeline counts as idempotent only if it reads nothing that it writes, no clock and no dice.
     """
-    if isinstance(update, dict):
-        return not _NON_IDEMPOTENT_OPERATORS & update.keys()
     written = fields_written(update)
-    return not any(_overlaps(path, written) for path in _fields_read(update))
+    if isinstance(update, dict):
+        return not _NON_IDEMPOTENT_OPERATORS & update.keys() and _picks_once(written)
+    return not any(_is_volatile(read) or _overlaps(read, written) for read in _reads(update))
 
 
-def _fields_read(value: Any) -> Iterator[str]:
+def _picks_once(paths: frozenset[str]) -> bool:
+    """
+    Return whether the array elements that *paths* pick are the same when asked again.
+
+    ``$`` is the first element that matches, which is another one once the first was changed. One
+    ``$[name]`` sets what it picks to one value; two can hand an element to each other.
+    """
+    parts = [path.split(".") for path in paths]
+    named = [part for part in parts if any(p.startswith("$[") and p != "$[]" for p in part)]
+    return len(named) <= 1 and not any("$" in part for part in parts)
+
+
+def _reads(value: Any) -> Iterator[str]:
+    """Yield what expressions inside *value* read: ``$field.path``, ``$$VARIABLE``, ``$operator``; not what is literal."""
     if isinstance(value, str) and value.startswith("$"):
-        yield ("*" if value.startswith(("$$ROOT", "$$CURRENT")) else "" if value.startswith("$$") else value[1:])
+        yield value
     elif isinstance(value, Mapping):
         for key, inner in value.items():
-            if key == "$getField":
-                yield "*"
-            yield from _fields_read(inner)
+            if key == "$literal":
+                continue
+            if key in {"$getField", *_VOLATILE}:
+                yield key
+            yield from _reads(inner)
     elif isinstance(value, list):
         for inner in value:
-            yield from _fields_read(inner)
+            yield from _reads(inner)
 
 
-def _overlaps(path: str, others: frozenset[str]) -> bool:
-    return bool(path) and any(paths_overlap(path, other) for other in others)
+def _is_volatile(read: str) -> bool:
+    return read.partition(".")[0] in _VOLATILE
+
+
+def _overlaps(read: str, written: frozenset[str]) -> bool:
+    path = _field_read(read)
+    return bool(path) and any(paths_overlap(path, other) for other in written)
+
+
+def _field_read(read: str) -> str:
+    """Return the field path that *read* stands for, ``*`` for any, empty for a variable set from what is read elsewhere."""
+    if read == "$getField":
+        return "*"  # its field may be computed
+    if not read.startswith("$$"):
+        return read[1:]
+    variable, _, path = read.partition(".")
+    return (path or "*") if variable in {"$$ROOT", "$$CURRENT"} else ""
 
 
 def paths_overlap(one: str, other: str) -> bool:
-    """Return whether writing field path *one* can touch what lies under *other*; ``*`` touches all."""
+    """
+    Return whether writing field path *one* can touch what lies under *other*; ``*`` touches all.
+
+    Array positions (``a.0``, ``a.$``, ``a.$[]``, ``a.$[name]``) count as the array's elements: any of them
+    may be the same.
+    """
     if "*" in {one, other}:
         return True
-    return one == other or one.startswith(other + ".") or other.startswith(one + ".")
+    shorter, longer = sorted((_without_positions(one), _without_positions(other)), key=len)
+    return longer[: len(shorter)] == shorter
+
+
+def _without_positions(path: str) -> list[str]:
+    first, *rest = path.split(".")
+    return [first, *(part for part in rest if not (part.startswith("$") or (part.isascii() and part.isdigit())))]

@@ -39,8 +39,9 @@ def cut(boundaries: Sequence[K], last: K) -> list[Range[K]]:
 
 
 def thin(boundaries: Sequence[K], most: int) -> list[K]:
-    """Return at most *most* of *boundaries*, evenly spread and in order."""
+    """Return at most *most* of *boundaries*, in order and so spread that what lies between them is even."""
     if len(boundaries) <= most:
         return list(boundaries)
-    step = len(boundaries) / most
-    return [boundaries[int(i * step)] for i in range(most)]
+    # n boundaries make n + 1 pieces, which become most + 1: the first and the last count like the others.
+    pieces = len(boundaries) + 1
+    return [boundaries[i * pieces // (most + 1) - 1] for i in range(1, most + 1)]

@@ -1,7 +1,8 @@
 """``purge``: delete by filter, deciding on the document as it is when it is deleted."""
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
+from lull.domain import mql
 from lull.domain.job import JobSpec
 from pydantic import model_validator
 from typing_extensions import override
@@ -16,15 +17,14 @@ class Spec(JobSpec):
     everything: bool = False
     """Must be true to purge without a filter: an empty filter is more often a slip than a wish."""
 
-    @model_validator(mode="before")
-    @classmethod
-    def _filter_or_everything(cls, data: Any) -> Any:
-        source = data.get("source") if isinstance(data, dict) else None
-        if isinstance(source, dict) and not source.get("filter") and data.get("everything") is not True:
+    @model_validator(mode="after")
+    def _filter_or_everything(self) -> Self:
+        if mql.matches_everything(self.source.filter) and not self.everything:
             raise ValueError(
-                "source.filter is empty, which deletes the whole collection; give a filter, or everything: true if that is meant"
+                "source.filter matches every document, which deletes the whole collection; "
+                "give a filter, or everything: true if that is meant"
             )
-        return data
+        return self
 
     @property
     @override
