@@ -5,11 +5,13 @@ A position is an index key of any BSON type. It is wrapped as ``{"k": value}`` i
 :class:`Key` in memory, so that "the key null" and "no key" are never confused.
 """
 
+import json
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+from bson import json_util
 from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.errors import BSONError
 from pymongo import MongoClient
@@ -45,6 +47,7 @@ CODEC: CodecOptions[Document] = CodecOptions(
 )
 
 ID_INDEX = [("_id", 1)]
+_JSON = json_util.JSONOptions(tz_aware=False, datetime_conversion=DatetimeConversion.DATETIME_AUTO)
 
 
 class Key(NamedTuple):
@@ -91,6 +94,20 @@ def _bracket(value: Any) -> str | None:
     return name if name in {"str", "ObjectId", "datetime"} else None
 
 
+def decode_values(value: Any) -> Any:
+    """
+    Return a spec's JSON with extended JSON turned into BSON values: ``{"$date": …}``, ``{"$oid": …}``.
+
+    Raises OperatorError for extended JSON that cannot be read.
+    """
+    try:
+        return json_util.loads(json.dumps(value), json_options=_JSON)
+    except (BSONError, ValueError, TypeError, KeyError) as error:
+        raise OperatorError(
+            f"extended JSON in the spec cannot be read: {error}; write values like {{$date: 2026-01-31T00:00:00Z}}"
+        ) from None
+
+
 def both(one: Document, other: Document) -> Document:
     """Return the conjunction of two queries."""
     if not one or not other:
@@ -126,7 +143,7 @@ class Cluster:
                 # A page's answer comes in milliseconds; a peer silent for this long is gone.
                 socketTimeoutMS=60_000,
                 document_class=dict,
-                datetime_conversion="datetime_auto",
+                datetime_conversion="DATETIME_AUTO",
             )
         except (PyMongoError, ValueError) as error:
             # The driver's own message may repeat the URI, password included.
@@ -236,6 +253,11 @@ def _driver_error_class(error: PyMongoError, *, in_commit: bool, in_page: bool) 
 
 
 _LABELS = ("TransientTransactionError", "UnknownTransactionCommitResult", "RetryableWriteError")
+
+
+def error_code_class(code: int | None) -> ErrorClass:
+    """Return the class of a server error reported by number, inside a reply."""
+    return classify(code)
 
 
 def _bulk_code(error: BulkWriteError) -> int | None:

@@ -73,16 +73,33 @@ def throttled_docs(docs: int, docs_per_second: float | None) -> int:
     """Return the page size under a rate: at most a quarter of a second's worth, at least one."""
     if docs_per_second is None:
         return docs
-    return max(1, min(docs, int(docs_per_second * THROTTLED_PAGE_SECONDS)))
+    return max(1, int(min(docs, docs_per_second * THROTTLED_PAGE_SECONDS)))
 
 
-def payment_seconds(docs: int, docs_per_second: float | None) -> float:
-    """
-    Return how long *docs* documents must be waited for at this rate.
+@dataclass(frozen=True, slots=True)
+class Credit:
+    """Documents a throttled slice may write by now; while it is below zero the slice owes, and waits."""
 
-    Paid before the page, so that a slice which begins anew owes what its predecessor owed.
-    """
-    return 0.0 if docs_per_second is None else docs / docs_per_second
+    docs: float
+    at_s: float
+    """Of the caller's monotonic clock."""
+
+
+def owing(docs: int, *, waited_s: float, docs_per_second: float | None, now_s: float) -> Credit:
+    """Return what a slice begins with: it owes a page, less what was waited for before it began."""
+    earned = waited_s * docs_per_second if docs_per_second is not None else 0.0
+    return Credit(min(0.0, earned - docs), now_s)
+
+
+def accrued(credit: Credit, docs_per_second: float, now_s: float) -> Credit:
+    """Return *credit* with what time has earned, at most a page's worth: idle time buys no burst."""
+    earned = credit.docs + max(0.0, now_s - credit.at_s) * docs_per_second
+    return Credit(min(earned, docs_per_second * THROTTLED_PAGE_SECONDS), now_s)
+
+
+def wait_seconds(credit: Credit, docs_per_second: float) -> float:
+    """Return how long until *credit* is no longer below zero."""
+    return max(0.0, -credit.docs / docs_per_second)
 
 
 def share(docs_per_second: float | None, live: int) -> float | None:

@@ -100,6 +100,8 @@ class SliceTask(JobRef):
     epoch: int
     """Of the newest directive when the slice was asked for; an older one in the ledger is not obeyed."""
     seconds_max: float = SLICE_SECONDS_MAX
+    waited_s: float = 0.0
+    """Seconds the workflow waited by timer before it asked again: a throttled slice has earned them."""
 
 
 class PartitionSnapshot(Message):

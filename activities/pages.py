@@ -1,0 +1,164 @@
+"""
+The activity around a slice: it keeps Temporal informed while the page loop works in a thread.
+
+The event loop does nothing but heartbeat, so that a busy page never looks like a dead worker; and
+a page loop that has stopped moving is not covered up: its heartbeats stop too.
+"""
+
+import asyncio
+import contextvars
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
+
+from temporalio import activity
+from typing_extensions import override
+
+from lull.activities import lease as leases
+from lull.activities.errors import as_application_error
+from lull.activities.kinds import PartitionWork
+from lull.activities.mongo import Cluster, Clusters, Document, world_errors
+from lull.activities.slices import Slice, SliceParts
+from lull.activities.telemetry import SliceTelemetry
+from lull.activities.transforms import Registry
+from lull.activities.watch import Watch, Watches
+from lull.domain.errors import InvariantBroken
+from lull.domain.guarantee import Promise
+from lull.domain.kinds import parse_spec
+from lull.domain.ports import PagesPort
+from lull.domain.slice import VERSION, PartitionSnapshot, Plan, SliceEnd, SliceReport, SliceTask
+
+HEARTBEAT_SECONDS = 0.5
+STUCK_SECONDS = 120.0
+"""A page that takes longer than this, driver timeouts included, is no longer vouched for."""
+SLICES_MAX = 256
+"""Threads of one process; slots are the worker's to limit."""
+
+
+class Pages(PagesPort):
+    """Runs slices for any kind of job."""
+
+    def __init__(self, clusters: Clusters, registry: Registry) -> None:
+        self._clusters = clusters
+        self._registry = registry
+        self._watches = Watches()
+        self._threads = ThreadPoolExecutor(max_workers=SLICES_MAX, thread_name_prefix="lull-slice")
+
+    @override
+    @as_application_error
+    async def run_slice(self, task: SliceTask) -> SliceReport:
+        if task.v > VERSION:
+            raise InvariantBroken(
+                f"a slice of version {task.v} reached a worker that knows {VERSION}; deploy workers first"
+            )
+        activity.heartbeat()
+        info = activity.info()
+        running = _Running(owner=f"{info.activity_id}@{info.attempt}")
+        # The thread works in this activity's context, so that its spans hang under Temporal's.
+        run = partial(contextvars.copy_context().run, self._work, task, running)
+        work = asyncio.get_running_loop().run_in_executor(self._threads, run)
+        return await _attend(work, running)
+
+    def _work(self, task: SliceTask, running: "_Running") -> SliceReport:
+        cluster = self._clusters.get(task.cluster)
+        with world_errors(f"cluster {task.cluster}"):
+            job = cluster.ledger("jobs").find_one(
+                {"_id": task.job}, {"spec": 1, "plan": 1, "incarnation": 1, "walk_index": 1}
+            )
+        if job is None or job["incarnation"] != task.incarnation:
+            return SliceReport(end=SliceEnd.RETIRING, snapshot=PartitionSnapshot(partition=task.partition))
+        with self._watches.of(cluster, task) as watch:
+            return self._slice(self._partition_work(cluster, task, job), cluster, task, watch, running)
+
+    def _slice(
+        self, work: PartitionWork, cluster: Cluster, task: SliceTask, watch: Watch, running: "_Running"
+    ) -> SliceReport:
+        with world_errors(f"cluster {task.cluster}"):
+            lease = leases.take(cluster, task, running.owner)
+        if lease.done:
+            return SliceReport(end=SliceEnd.DONE, snapshot=lease.snapshot)
+        telemetry = SliceTelemetry(
+            job=task.job,
+            kind=work.spec.kind,
+            cluster=task.cluster,
+            partition=task.partition,
+            fence=lease.fence,
+            incarnation=task.incarnation,
+        )
+        with telemetry.slice_span():
+            running.slice = Slice(
+                SliceParts(cluster, task, replace(work, upto=lease.upto), watch, telemetry, running.owner), lease
+            )
+            if running.draining:
+                running.slice.drain()
+            return running.slice.run()
+
+    def _partition_work(self, cluster: Cluster, task: SliceTask, job: Document) -> PartitionWork:
+        spec = parse_spec(job["spec"])
+        plan = Plan.model_validate(job["plan"])
+        return PartitionWork(
+            spec=spec,
+            plan=plan,
+            source=cluster.source(spec),
+            upto=None,  # the lease knows
+            walk_index=(job.get("walk_index") or {}).get("name", "_id_"),
+            transactional=plan.guarantee.promise is Promise.EXACTLY_ONCE,
+            registry=self._registry,
+            comment=f"lull job={task.job} partition={task.partition}",
+            quarantine=spec.on_poison.quarantine,
+        )
+
+    def close(self) -> None:
+        """No thread of a finished slice is left."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+class _Running:
+    """What the event loop may know of a slice in its thread."""
+
+    def __init__(self, owner: str) -> None:
+        self.owner = owner
+        self.slice: Slice | None = None
+        self.draining = False
+        self.began = time.monotonic()
+
+    def drain(self) -> None:
+        self.draining = True
+        if self.slice is not None:
+            self.slice.drain()
+
+    @property
+    def is_stuck(self) -> bool:
+        alive_at = self.slice.alive_at if self.slice is not None else self.began
+        return time.monotonic() - alive_at > STUCK_SECONDS
+
+
+async def _attend(work: "asyncio.Future[SliceReport]", running: _Running) -> SliceReport:
+    """Heartbeat until the slice returns; on shutdown or cancellation it returns at a page boundary."""
+    shutdown = asyncio.create_task(_drain_at_shutdown(running))
+    try:
+        while not work.done():
+            await asyncio.wait([work], timeout=HEARTBEAT_SECONDS)
+            _heartbeat(running)
+    except asyncio.CancelledError:
+        running.drain()
+        await asyncio.wait([work])
+        raise
+    finally:
+        shutdown.cancel()
+    return work.result()
+
+
+async def _drain_at_shutdown(running: _Running) -> None:
+    await activity.wait_for_worker_shutdown()
+    running.drain()
+
+
+def _heartbeat(running: _Running) -> None:
+    if running.is_stuck:
+        return
+    if running.slice is None:
+        activity.heartbeat()
+    else:
+        activity.heartbeat(running.slice.snapshot)
