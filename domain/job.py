@@ -11,7 +11,7 @@ import re
 from datetime import timedelta
 from enum import StrEnum
 from types import UnionType
-from typing import Annotated, Any, ClassVar, Self, Union, get_args, get_origin
+from typing import Annotated, Any, ClassVar, NamedTuple, Self, Union, get_args, get_origin
 
 from lull.domain import mql
 from lull.domain.duration import Duration
@@ -159,11 +159,24 @@ class Topology(StrEnum):
     SHARDED = "sharded cluster"
 
 
+OPLOG_ENTRY_BYTES = 150
+"""An oplog entry beside what was written: namespace, collection id, ``_id``, times."""
+
+
+class ServerUpdate(NamedTuple):
+    """An update command's body, as JSON."""
+
+    update: dict[str, Any] | list[dict[str, Any]]
+    array_filters: list[dict[str, Any]]
+
+
 class JobSpec(Strict):
     """One request. Subclasses add a kind's fields and answer for it."""
 
     gloss: ClassVar[str] = ""
     """One line for ``lull --help`` and the docs."""
+    docs_per_second_expected: ClassVar[float] = 20_000
+    """At full speed, for estimates: half of what one process reaches on two cores that it shares with the server."""
 
     job: JobId
     kind: str
@@ -199,6 +212,20 @@ class JobSpec(Strict):
     def effect(self) -> str:
         """What the job does to a document, in a few words for the plan."""
         raise NotImplementedError
+
+    @property
+    def function(self) -> str | None:
+        """The registered transform that the job calls; None if it calls none."""
+        return None
+
+    @property
+    def server_update(self) -> ServerUpdate | None:
+        """The update that the server runs for the job; None if it runs none."""
+        return None
+
+    def oplog_bytes(self, document_bytes: float) -> float:
+        """Return what changing one document of this size writes to the oplog, at most; an estimate."""
+        return OPLOG_ENTRY_BYTES + document_bytes
 
     @model_validator(mode="after")
     def _deadline_is_sane(self) -> Self:

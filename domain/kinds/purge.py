@@ -3,7 +3,7 @@
 from typing import ClassVar, Literal, Self
 
 from lull.domain import mql
-from lull.domain.job import JobSpec
+from lull.domain.job import OPLOG_ENTRY_BYTES, JobSpec
 from pydantic import model_validator
 from typing_extensions import override
 
@@ -12,6 +12,8 @@ class Spec(JobSpec):
     """Delete every document that matches the filter when its page is written."""
 
     gloss: ClassVar[str] = "delete documents by filter, through the filter's index where there is one"
+
+    docs_per_second_expected: ClassVar[float] = 40_000
 
     kind: Literal["purge"]
     everything: bool = False
@@ -35,6 +37,10 @@ class Spec(JobSpec):
     @override
     def may_drain(self) -> bool:
         return True
+
+    @override
+    def oplog_bytes(self, document_bytes: float) -> float:
+        return OPLOG_ENTRY_BYTES
 
     @property
     @override

@@ -25,6 +25,11 @@ class Spec(JobSpec):
 
     @property
     @override
+    def function(self) -> str:
+        return self.transform
+
+    @property
+    @override
     def is_idempotent(self) -> bool:
         return False  # Nothing is known of a user's function.
 
