@@ -71,7 +71,8 @@ def run_worker(
             fail_fast=fail_fast,
             child_of=child_of,
         )
-        raise typer.Exit(work(asked))
+        code = work(asked)
+    raise typer.Exit(code)
 
 
 def drain_workers(

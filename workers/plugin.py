@@ -2,6 +2,7 @@
 
 import temporalio.client
 import temporalio.worker
+from opentelemetry.trace import Tracer
 from temporalio.contrib.opentelemetry import TracingInterceptor
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.plugin import SimplePlugin
@@ -17,16 +18,18 @@ def sandbox() -> SandboxedWorkflowRunner:
     return SandboxedWorkflowRunner(restrictions=SandboxRestrictions.default.with_passthrough_modules(*PASSED_THROUGH))
 
 
-def lull_plugin(*interceptors: temporalio.client.Interceptor | temporalio.worker.Interceptor) -> SimplePlugin:
+def lull_plugin(
+    *interceptors: temporalio.client.Interceptor | temporalio.worker.Interceptor, tracer: Tracer | None = None
+) -> SimplePlugin:
     """
     Return the plugin for ``Client.connect``, which hands it on to workers, or for a ``Replayer``.
 
     The tracing interceptor is always there: where nothing is exported it still passes on the
-    trace that another process began.
+    trace that another process began. *tracer* is the process's own if None.
     """
     return SimplePlugin(
         "lull",
         data_converter=pydantic_data_converter,
         workflow_runner=sandbox(),
-        interceptors=[TracingInterceptor(), *interceptors],
+        interceptors=[TracingInterceptor(tracer), *interceptors],
     )
