@@ -24,6 +24,7 @@ def _discover() -> dict[str, type[JobSpec]]:
 
 
 KINDS: dict[str, type[JobSpec]] = _discover()
+_SHOWN_CHARACTERS_MAX = 40
 
 
 def parse_spec(value: Any) -> JobSpec:
@@ -43,9 +44,10 @@ def _spec_type(kind: object) -> type[JobSpec]:
     if kind is None:
         raise ValueError(f"kind is missing; use one of {', '.join(KINDS)}")
     if not isinstance(kind, str) or kind not in KINDS:
-        near = difflib.get_close_matches(str(kind), KINDS, n=1)
+        shown = repr(kind)[:_SHOWN_CHARACTERS_MAX]
+        near = difflib.get_close_matches(shown.strip("'").lower(), KINDS, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"use one of {', '.join(KINDS)}"
-        raise ValueError(f"kind {kind!r} is not known; {hint}")
+        raise ValueError(f"kind {shown} is not known; {hint}")
     return KINDS[kind]
 
 
