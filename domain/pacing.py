@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 PAGE_DOCS_START = 100
 PAGE_DOCS_MIN = 50
 """Time inflates under load; without a floor a page fitted to time alone collapses to nothing."""
+_FLOOR_HOLDS_MAX = 4.0
+"""Hold times that the floor may cost: fifty documents with a dozen indexes each can take half a second."""
 PAGE_BYTES_MAX = 4 << 20
 """A page's oplog entries, its read-back and its messages all stay at a few MB."""
 _SMOOTHING = 0.3
@@ -37,7 +39,8 @@ def fitted(
     """
     Return the size after a page of *docs* documents held its transaction for *hold_ms*.
 
-    Fitted to the hold time, between a floor and the byte cap, at most doubling at a time.
+    Fitted to the hold time, at most doubling at a time, and not below a floor; the byte cap is
+    above all of them. A page of no documents tells nothing.
     """
     if docs <= 0:
         return replace(size, conflicts=max(0, size.conflicts - 1))
@@ -45,7 +48,7 @@ def fitted(
     per_doc = _smooth(size.bytes_per_doc, page_bytes / docs)
     wanted = hold_ms_target / ms if ms > 0 else float(docs_max)
     grown = min(wanted, max(size.docs, PAGE_DOCS_MIN) * _GROWTH_MAX)
-    floor = min(PAGE_DOCS_MIN, docs_max)
+    floor = min(PAGE_DOCS_MIN, wanted * _FLOOR_HOLDS_MAX)
     by_bytes = PAGE_BYTES_MAX / per_doc if per_doc > 0 else float(docs_max)
     fit = int(max(1, min(max(grown, floor), by_bytes, docs_max)))
     return PageSize(docs=fit, ms_per_doc=ms, bytes_per_doc=per_doc, conflicts=max(0, size.conflicts - 1))
