@@ -98,13 +98,30 @@ def decode_values(value: Any) -> Any:
     """
     Return a spec's JSON with extended JSON turned into BSON values: ``{"$date": …}``, ``{"$oid": …}``.
 
+    Only an object that is nothing but such a value is one: the parser of the driver would read
+    ``{"$regex": "^a", "$ne": "ab"}`` as the expression alone and drop the condition beside it.
     Raises OperatorError for extended JSON that cannot be read.
     """
+    if isinstance(value, Mapping):
+        inner = {key: decode_values(each) for key, each in value.items()}
+        return _extended(inner) if inner.keys() in _EXTENDED else inner
+    return [decode_values(each) for each in value] if isinstance(value, list) else value
+
+
+_EXTENDED = [
+    *({name} for name in ("$oid", "$date", "$uuid", "$binary", "$timestamp", "$regularExpression", "$symbol")),
+    *({name} for name in ("$numberLong", "$numberInt", "$numberDouble", "$numberDecimal", "$minKey", "$maxKey")),
+    {"$binary", "$type"},
+]
+
+
+def _extended(value: Document) -> Any:
     try:
-        return json_util.loads(json.dumps(value), json_options=_JSON)
-    except (BSONError, ValueError, TypeError, KeyError) as error:
+        return json_util.object_hook(value, json_options=_JSON)
+    except (BSONError, ValueError, TypeError, KeyError, ArithmeticError) as error:
         raise OperatorError(
-            f"extended JSON in the spec cannot be read: {error}; write values like {{$date: 2026-01-31T00:00:00Z}}"
+            f"{json.dumps(value, default=str)} in the spec is not the extended JSON it looks like "
+            f"({type(error).__name__}); write values like {{$date: 2026-01-31T00:00:00Z}}"
         ) from None
 
 
