@@ -6,7 +6,7 @@ from typing import Annotated
 
 from lull.domain.errors import OperatorError
 from lull.domain.job import JobSpec, Name, Strict
-from pydantic import Field, SecretStr, StringConstraints, field_validator
+from pydantic import ConfigDict, Field, SecretStr, StringConstraints, field_validator
 
 CONFIG_NAMES = ("lull.toml", ".lull/lull.toml")
 """Looked for in the working directory, in this order, after ``$LULL_CONFIG``; then in ``~/.config/lull/``."""
@@ -16,6 +16,9 @@ NamespacePattern = Annotated[str, StringConstraints(pattern=r"^[^.\s]+\.\S+$")]
 
 class ClusterProfile(Strict):
     """One MongoDB cluster, by name. Specs and histories carry the name only."""
+
+    # pydantic's own sentence would repeat the URI, password included.
+    model_config = ConfigDict(hide_input_in_errors=True)
 
     uri: SecretStr
     namespaces: tuple[NamespacePattern, ...] = ("*.*",)
