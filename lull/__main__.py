@@ -1,0 +1,5 @@
+"""``python -m lull`` is ``lull``."""
+
+from lull.cli import main
+
+main()

@@ -1,0 +1,349 @@
+"""
+The job commands of ``lull``, as an operator types them.
+
+Every command prints tables for people or, with ``--json``, one document. Errors are raised, and
+end in :mod:`lull.starter.guard`. What needs Temporal is imported when a command needs it.
+"""
+
+import asyncio
+import json
+import sys
+from collections.abc import Callable, Coroutine, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+from typer.core import TyperGroup
+
+from lull.domain.duration import parse_duration
+from lull.domain.errors import OperatorError
+from lull.starter.completion import complete_job
+from lull.starter.errors import ExitCode
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+    from rich.console import RenderableType
+
+    from lull.domain.job import JobSpec
+    from lull.domain.slice import Outcome
+    from lull.starter.client import Client
+    from lull.starter.views import Preview
+
+AnyT = TypeVar("AnyT")
+
+PreviewSource = Callable[["JobSpec", int], "Sequence[Preview] | str"]
+"""Samples of what would become of documents, read with the operator's own credentials; or why there are none."""
+
+SETTLE_SECONDS = 3.0
+"""How long ``start`` looks whether the job is refused: planning a small collection takes less."""
+
+Job = Annotated[str, typer.Argument(metavar="JOB", help="The job's id.", autocompletion=complete_job)]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+Wait = Annotated[bool, typer.Option("--wait", help="Return when it is so, not when it was told.")]
+Why = Annotated[str, typer.Option("--why", metavar="TEXT", help="Recorded with who asked.")]
+Spec = Annotated[str, typer.Argument(metavar="SPEC", help="A YAML or JSON file, or - for stdin.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="PATH=VALUE", help="Override a field, like limits.parallel=4; repeat for more."),
+]
+
+
+def build_app(preview: PreviewSource | None = None, group: type[TyperGroup] = TyperGroup) -> typer.Typer:
+    """Return the job commands; *preview* reads sampled documents for ``plan``."""
+    app = typer.Typer(
+        name="lull",
+        cls=group,
+        help="Long-lived background jobs over live MongoDB collections that wait for the lull.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="rich",
+    )
+    for name, command, example in _COMMANDS:
+        app.command(name, epilog=f"Example: {example}")(command)
+    del preview
+    return app
+
+
+# --- commands -------------------------------------------------------------------------------------
+
+
+def start(
+    spec: Spec,
+    *,
+    sets: Set = None,
+    again: Annotated[bool, typer.Option("--again", help="Run a job that has ended once more.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Follow it to its end.")] = False,
+    why: Why = "",
+    as_json: Json = False,
+) -> None:
+    """
+    Start the job in SPEC; starting it twice is starting it once.
+
+    The same spec again shows the running job or its result; another spec under the same id is
+    refused with the differences.
+    """
+    from lull.starter import render  # noqa: PLC0415
+    from lull.starter.specs import load_spec  # noqa: PLC0415
+
+    request = load_spec(spec, sets or [])
+
+    async def ask(client: "Client") -> None:
+        answer = await client.start(request, again=again, why=why)
+        if wait:
+            if not as_json:
+                _print(render.started(answer))
+            await _watch(client, answer.job, as_json=as_json)
+            return
+        settled = await client.settle(answer, SETTLE_SECONDS)
+        _show(settled, render.started(settled), as_json=as_json)
+        if settled.progress and settled.progress.outcome:
+            raise typer.Exit(_code(settled.progress.outcome))
+
+    _run(ask)
+
+
+def status(job: Job, *, as_json: Json = False) -> None:
+    """Show how far a job is, what it waits for and what can be done."""
+    from lull.starter import render  # noqa: PLC0415
+
+    seen = _run(lambda client: client.status(job))
+    _show(seen, render.status(seen), as_json=as_json)
+
+
+def watch(job: Job, *, as_json: Json = False) -> None:
+    """
+    Follow a job to its end. Ctrl-C ends the watching, not the job.
+
+    Ends with 0 if the job completed, else 1. With --json nothing is printed before the outcome.
+    """
+    _run(lambda client: _watch(client, job, as_json=as_json))
+
+
+def explain(job: Job, *, as_json: Json = False) -> None:
+    """Say why a job is not running faster, the most telling reason first."""
+    sentences = _run(lambda client: client.explain(job))
+    if as_json:
+        _print_json({"job": job, "reasons": sentences})
+    else:
+        for sentence in sentences:
+            _print_line(f"- {sentence}")
+
+
+def list_jobs(
+    *,
+    state: Annotated[list[str] | None, typer.Option(help="Only jobs in this state; repeat for more.")] = None,
+    kind: Annotated[str, typer.Option(help="Only jobs of this kind.")] = "",
+    cluster: Annotated[str, typer.Option(help="Only jobs on this cluster profile.")] = "",
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="At most so many.")] = 50,
+    as_json: Json = False,
+) -> None:
+    """List jobs, running ones first."""
+    from lull.starter import render  # noqa: PLC0415
+
+    found = _run(lambda client: client.list(states=state or (), kind=kind, cluster=cluster, limit=limit))
+    if as_json:
+        _print_json({"jobs": [row.model_dump(mode="json") for row in found]})
+    else:
+        _print(render.rows(found))
+
+
+def pause(
+    job: Job,
+    *,
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Shown to everybody who looks.")],
+    wait: Wait = False,
+    as_json: Json = False,
+) -> None:
+    """
+    Stop a job at its next page boundary; nothing is lost.
+
+    With --wait it returns with the proof that nothing of the job can commit any more.
+    """
+    if wait:
+        _show_answer(_run(lambda client: client.pause_and_wait(job, reason)), as_json=as_json)
+    else:
+        _show_told(_run(lambda client: client.pause(job, reason)), "told to pause", as_json=as_json)
+
+
+def resume(job: Job, *, wait: Wait = False, as_json: Json = False) -> None:
+    """Let a paused job go on where it stopped."""
+    if wait:
+        _show_answer(_run(lambda client: client.resume_and_wait(job)), as_json=as_json)
+    else:
+        _show_told(_run(lambda client: client.resume(job)), "told to resume", as_json=as_json)
+
+
+def throttle(
+    job: Job,
+    *,
+    limit: Annotated[
+        str, typer.Option("--max-docs-per-second", metavar="N|off", help="For the whole job; off lifts the limit.")
+    ],
+    lasting: Annotated[
+        str, typer.Option("--for", metavar="DURATION", help="Lifted by itself after this, like 2h.")
+    ] = "",
+    why: Why = "",
+    wait: Wait = False,
+    as_json: Json = False,
+) -> None:
+    """Limit a job's pace, live, from its next page on."""
+    rate, end = _rate(limit), _duration("--for", lasting)
+    if rate is None and end is not None:
+        raise OperatorError("--for has no meaning with off: lifting a limit has no end; leave it out")
+    words = "told to lift its throttle" if rate is None else f"told to do at most {rate:g} docs/s"
+    words += f" for {lasting}" if end else ""
+    if wait:
+        answer = _run(lambda client: client.throttle_and_wait(job, rate, lasting=end, why=why))
+        _show_answer(answer, as_json=as_json)
+    else:
+        _show_told(_run(lambda client: client.throttle(job, rate, lasting=end, why=why)), words, as_json=as_json)
+
+
+def extend(
+    job: Job,
+    *,
+    by: Annotated[str, typer.Option("--by", metavar="DURATION", help="Like 2h; counted from where it stands.")],
+    as_json: Json = False,
+) -> None:
+    """Move a job's deadline."""
+    more = _duration("--by", by)
+    if more is None:
+        raise OperatorError("--by needs a duration like 90s, 30m or 2h")
+    told = _run(lambda client: client.extend_deadline(job, more))
+    _show_told(told, f"given {by} more", as_json=as_json)
+
+
+def cancel(job: Job, *, wait: Wait = False, why: Why = "", as_json: Json = False) -> None:
+    """Stop a job for good at its next page boundary, and clean up. What was committed stays."""
+    from lull.starter import render  # noqa: PLC0415
+
+    if wait:
+        outcome = _run(lambda client: client.cancel_and_wait(job, why))
+        _show(outcome, render.outcome(outcome), as_json=as_json)
+    else:
+        _show_told(_run(lambda client: client.cancel(job, why)), "told to cancel", as_json=as_json)
+
+
+def result(job: Job, *, as_json: Json = False) -> None:
+    """Show how a job ended. Ends with 0 if it completed, else 1."""
+    from lull.starter import render  # noqa: PLC0415
+
+    outcome = _run(lambda client: client.result(job))
+    _show(outcome, render.outcome(outcome), as_json=as_json)
+    raise typer.Exit(_code(outcome))
+
+
+_COMMANDS: list[tuple[str, Callable[..., None], str]] = [
+    ("start", start, "lull start backfill.yaml --set limits.parallel=4 --why 'OPS-7'"),
+    ("list", list_jobs, "lull list --state running --cluster main"),
+    ("status", status, "lull status orders-2026"),
+    ("watch", watch, "lull watch orders-2026"),
+    ("explain", explain, "lull explain orders-2026"),
+    ("pause", pause, "lull pause orders-2026 --reason 'index build' --wait"),
+    ("resume", resume, "lull resume orders-2026"),
+    ("throttle", throttle, "lull throttle orders-2026 --max-docs-per-second 500 --for 2h --why sale"),
+    ("extend", extend, "lull extend orders-2026 --by 2h"),
+    ("cancel", cancel, "lull cancel orders-2026 --wait --why 'wrong filter'"),
+    ("result", result, "lull result orders-2026 --json"),
+]
+
+
+# --- inside -----------------------------------------------------------------------------------------
+
+
+def _run(ask: Callable[["Client"], Coroutine[Any, Any, AnyT]]) -> AnyT:
+    """Return what *ask* returns, asked with a connected client."""
+    from lull.starter.client import Client  # noqa: PLC0415
+
+    async def connected() -> AnyT:
+        return await ask(await Client.connect())
+
+    return asyncio.run(connected())
+
+
+async def _watch(client: "Client", job: str, *, as_json: bool) -> None:
+    from lull.starter import render  # noqa: PLC0415
+    from lull.starter.screen import Screen  # noqa: PLC0415
+    from lull.starter.watching import follow  # noqa: PLC0415
+
+    screen = Screen(is_silent=as_json)
+    try:
+        async for seen, rate, trouble in follow(client, job):
+            screen.show(seen, rate, trouble)
+    except asyncio.CancelledError:
+        screen.close()
+        sys.stderr.write(
+            f"stopped watching; job {job} goes on: lull watch {job} looks again, lull pause {job} stops it\n"
+        )
+        raise typer.Exit(ExitCode.INTERRUPTED) from None
+    finally:
+        screen.close()
+    outcome = await client.result(job)
+    _show(outcome, render.outcome(outcome), as_json=as_json)
+    raise typer.Exit(_code(outcome))
+
+
+def _code(outcome: "Outcome") -> int:
+    from lull.domain.lifecycle import Status  # noqa: PLC0415
+
+    codes = {Status.COMPLETED: ExitCode.DONE, Status.REFUSED: ExitCode.INPUT}
+    return codes.get(outcome.status, ExitCode.FAILED)
+
+
+def _rate(text: str) -> float | None:
+    if text.strip().lower() == "off":
+        return None
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = -1.0
+    if not 0 < rate <= 10_000_000:
+        raise OperatorError(
+            f"--max-docs-per-second {text!r} is no pace; give a number above 0 and at most 10,000,000, or off"
+        )
+    return rate
+
+
+def _duration(option: str, text: str) -> timedelta | None:
+    if not text:
+        return None
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise OperatorError(f"{option}: {error}") from None
+
+
+def _show(model: "BaseModel", text: "RenderableType", *, as_json: bool) -> None:
+    if as_json:
+        _print_json(model.model_dump(mode="json"))
+    else:
+        _print(text)
+
+
+def _show_answer(answer: Any, *, as_json: bool) -> None:
+    from lull.starter import render  # noqa: PLC0415
+
+    _show(answer, render.told(answer), as_json=as_json)
+
+
+def _show_told(told: Any, words: str, *, as_json: bool) -> None:
+    note = f"\n! {told.note}" if told.note else ""
+    if as_json:
+        _print_json(told.model_dump(mode="json"))
+    else:
+        _print_line(f"{told.job} was {words}{note}")
+
+
+def _print_json(document: Any) -> None:
+    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+    sys.stdout.flush()
+
+
+def _print(renderable: "RenderableType") -> None:
+    from lull.starter import render  # noqa: PLC0415
+
+    render.console().print(renderable)
+
+
+def _print_line(text: str) -> None:
+    sys.stdout.write(text + "\n")

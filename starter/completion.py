@@ -1,0 +1,25 @@
+"""Job ids for the shell's Tab: asked of Temporal, quickly, and silently none when it does not answer."""
+
+import asyncio
+import contextlib
+import os
+
+COMPLETION_SECONDS_MAX = 1.5
+"""A Tab that hangs is worse than one that knows nothing."""
+_SHOWN_MAX = 100
+
+
+def complete_job(incomplete: str) -> list[tuple[str, str]]:
+    """Return the jobs that begin with *incomplete*, each with its state."""
+    # Whatever goes wrong here would be printed into the line that is being typed.
+    with contextlib.suppress(Exception), contextlib.redirect_stderr(open(os.devnull, "w", encoding="utf-8")):  # noqa: PTH123 - ends with this process
+        return asyncio.run(asyncio.wait_for(_jobs(incomplete), COMPLETION_SECONDS_MAX))
+    return []
+
+
+async def _jobs(incomplete: str) -> list[tuple[str, str]]:
+    from lull.starter.client import Client  # noqa: PLC0415 - most Tabs complete words that need no server
+
+    client = await Client.connect()
+    found = await client.list(limit=_SHOWN_MAX)
+    return [(row.job, f"{row.status} {row.kind}") for row in found if row.job.startswith(incomplete)]

@@ -1,0 +1,324 @@
+"""What people see: tables, bars and sentences. Nothing here asks anything; values in, renderables out."""
+
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+from rich.console import Console, Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from lull.domain.duration import format_duration
+from lull.domain.lifecycle import ENDED, Status
+from lull.domain.slice import Check, Counts, DrainProof, Outcome, Plan
+from lull.domain.state import Answer, Progress
+from lull.starter.views import JobStatus, Planned, Preview, Row, Slice, SliceState, Started
+
+BAR_CELLS = 30
+SLICES_SHOWN_MAX = 8
+WAITS_SHOWN_MAX = 3
+PIPE_WIDTH = 160
+"""Columns where there is no terminal: a log's line may be long, and a cut cell is lost."""
+
+_COLOURS = {
+    Status.PLANNING: "cyan",
+    Status.RUNNING: "green",
+    Status.PAUSING: "yellow",
+    Status.PAUSED: "yellow",
+    Status.COMPLETING: "green",
+    Status.CANCELLING: "magenta",
+    Status.EXPIRING: "magenta",
+    Status.FAILING: "red",
+    Status.COMPLETED: "bold green",
+    Status.CANCELLED: "magenta",
+    Status.EXPIRED: "red",
+    Status.FAILED: "bold red",
+    Status.REFUSED: "bold red",
+}
+
+
+def console(*, to_stderr: bool = False) -> Console:
+    """Return where people read."""
+    stream = sys.stderr if to_stderr else sys.stdout
+    return Console(
+        stderr=to_stderr, width=None if stream.isatty() else PIPE_WIDTH, highlight=False, emoji=False, soft_wrap=False
+    )
+
+
+# --- words ------------------------------------------------------------------------------------------
+
+
+def span(seconds: float) -> str:
+    """Return a time span for people: two units at most, ``3h12m``."""
+    if seconds < 10:
+        return f"{max(seconds, 0.0):.1f}s"
+    whole = timedelta(seconds=round(seconds))
+    if whole >= timedelta(days=1):
+        whole = timedelta(hours=round(whole.total_seconds() / 3600))
+    elif whole >= timedelta(hours=1):
+        whole = timedelta(minutes=round(whole.total_seconds() / 60))
+    return format_duration(whole)
+
+
+def size(count: float) -> str:
+    """Return bytes for people: ``1.4 GB``."""
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if abs(count) < 1000 or unit == "TB":
+            return f"{count:,.0f} {unit}" if unit == "B" or abs(count) >= 100 else f"{count:,.1f} {unit}"
+        count /= 1000
+    raise AssertionError("the loop returns")
+
+
+def number(value: float) -> str:
+    """Return a rate for people."""
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
+
+
+def clock(moment: datetime | None) -> str:
+    """Return a moment in the reader's own time zone."""
+    return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S") if moment else ""
+
+
+def coloured(status: str) -> Text:
+    """Return a status as it is shown everywhere."""
+    known = {str(s): colour for s, colour in _COLOURS.items()}
+    return Text(status, style=known.get(status, "red"))
+
+
+def counts_line(counts: Counts) -> str:
+    """Return counts in one line; what is zero and rare is left out."""
+    parts = [f"{counts.changed:,} changed", f"{counts.unchanged:,} unchanged"]
+    parts += [f"{counts.skipped:,} skipped"] if counts.skipped else []
+    parts += [f"{counts.quarantined:,} quarantined"] if counts.quarantined else []
+    return " · ".join(parts)
+
+
+# --- a job --------------------------------------------------------------------------------------------
+
+
+def status(seen: JobStatus, *, rate: float | None = None, with_next: bool = True) -> RenderableType:
+    """Return everything about a job; *rate* is a measured one, in place of the workflow's."""
+    progress = seen.progress
+    parts: list[RenderableType] = [_heading(progress)]
+    parts += [bar(progress, rate)] if seen.is_live or progress.outcome else []
+    parts.append(_facts(seen))
+    parts += [_slices(seen.slices)] if seen.slices else []
+    parts += [Text(f"! {text}", style="yellow") for text in (*seen.remarks, *progress.warnings)]
+    if with_next and progress.next_steps:
+        parts.append(Text("next: " + "\n      ".join(progress.next_steps), style="dim"))
+    return Group(*parts)
+
+
+def _heading(progress: Progress) -> Text:
+    text = Text.assemble((progress.job, "bold"), "  ", coloured(progress.status))
+    return text.append(f"  {progress.reason}" if progress.reason else "")
+
+
+def bar(progress: Progress, rate: float | None = None) -> Text:
+    """Return the progress bar with its figures: share, documents, docs/s, time to go."""
+    filled = int(progress.fraction * BAR_CELLS)
+    text = Text.assemble(
+        ("━" * filled, _COLOURS[progress.status]),
+        ("━" * (BAR_CELLS - filled), "bright_black"),
+        (f" {progress.fraction:6.1%}", "bold"),
+        f"  {progress.counts.scanned:,}/{progress.documents:,} docs",
+    )
+    measured = rate if rate is not None else progress.docs_per_second
+    if progress.status is Status.RUNNING and measured is not None:
+        text.append(f"  {number(measured)} docs/s")
+    left = eta(progress, rate)
+    return text.append(f"  about {span(left)} to go") if left is not None else text
+
+
+def bar_words(progress: Progress, rate: float | None = None) -> str:
+    """Return the bar's figures alone, for a log."""
+    return bar(progress, rate).plain.lstrip("━").strip()
+
+
+def eta(progress: Progress, rate: float | None = None) -> float | None:
+    """Return the seconds to go at the measured rate; None when it cannot be told."""
+    if progress.status is not Status.RUNNING:
+        return None
+    if rate is None:
+        return progress.eta_s
+    return max(progress.documents - progress.counts.scanned, 0) / rate if rate > 0 else None
+
+
+def _facts(seen: JobStatus) -> Table:
+    progress = seen.progress
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    table.add_row("job", f"{progress.kind} {escape(progress.namespace)} on {escape(progress.cluster)}")
+    if seen.is_live or progress.outcome:
+        table.add_row("documents", counts_line(progress.counts))
+        table.add_row("partitions", f"{progress.partitions_done:,} of {progress.partitions:,} done")
+    if progress.plan:
+        table.add_row("guarantee", escape(str(progress.plan.guarantee)))
+    for name, value in _times(progress):
+        table.add_row(name, escape(value))
+    if progress.proof:
+        table.add_row("proof", escape(proof(progress.proof)))
+    if seen.link:
+        table.add_row("web ui", escape(seen.link))
+    return table
+
+
+def _times(progress: Progress) -> list[tuple[str, str]]:
+    rows = []
+    if progress.throttle:
+        limit = progress.throttle.max_docs_per_second
+        until = f" until {clock(progress.throttle.until)}" if progress.throttle.until else ", until it is lifted"
+        why = " ".join(part for part in (progress.throttle.who, progress.throttle.why) if part)
+        pace = f"{number(limit)} docs/s" if limit else "none"
+        rows.append(("throttle", f"{pace}{until}" + (f" ({why})" if why else "")))
+    if progress.started_at:
+        rows.append(("started", clock(progress.started_at)))
+    if progress.deadline_at and progress.status not in ENDED:
+        left = (progress.deadline_at - datetime.now(UTC)).total_seconds()
+        rows.append(("deadline", f"{clock(progress.deadline_at)}, in {span(max(left, 0))}"))
+    worked = progress.active_s + sum(progress.waited_s.values())
+    if worked:
+        rows.append(("worked", f"{span(progress.active_s)}" + _waits(progress, worked)))
+    return rows
+
+
+def _waits(progress: Progress, worked: float) -> str:
+    waits = sorted(progress.waited_s.items(), key=lambda pair: -pair[1])[:WAITS_SHOWN_MAX]
+    shown = [f"waited {span(s)} ({s / worked:.0%}): {why}" for why, s in waits if s > 0]
+    return "".join(f"; {text}" for text in shown)
+
+
+def proof(found: DrainProof) -> str:
+    """Return why nothing of a paused job can commit."""
+    return (
+        f"at {clock(found.at)} the fences of {found.raised:,} unfinished partitions were raised at majority: "
+        f"nothing of this job can commit ({found.done:,} partitions are done)"
+    )
+
+
+def _slices(slices: Sequence[Slice]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("slice", "state", "passed", "changed", "pages", "waits for", "worker"):
+        table.add_column(name, justify="right" if name in {"passed", "changed", "pages"} else "left", overflow="fold")
+    for one in slices[:SLICES_SHOWN_MAX]:
+        counts = one.counts
+        figures = [f"{counts.scanned:,}", f"{counts.changed:,}", f"{counts.pages:,}"] if counts else ["", "", ""]
+        state = one.state + (f" ({one.attempt})" if one.attempt > 1 else "")
+        who = "?" if one.partition is None else str(one.partition)
+        table.add_row(
+            who, Text(state, style=_SLICE_COLOURS[one.state]), *figures, escape(one.waiting_for), escape(one.worker)
+        )
+    if len(slices) > SLICES_SHOWN_MAX:
+        table.add_row(f"… {len(slices) - SLICES_SHOWN_MAX} more")
+    return table
+
+
+_SLICE_COLOURS = {
+    SliceState.RUNNING: "green",
+    SliceState.QUEUED: "yellow",
+    SliceState.RETRYING: "red",
+    SliceState.HELD: "yellow",
+}
+
+
+def started(answer: Started) -> RenderableType:
+    """Return what became of a request to start a job."""
+    text = Text.assemble((answer.job, "bold"), f"  {answer.request}")
+    if answer.link:
+        text.append(f"\n{answer.link}", style="blue underline")
+    if answer.note:
+        text.append(f"\n! {answer.note}", style="yellow")
+    return text.append(f"\nnext: lull watch {answer.job}", style="dim")
+
+
+def outcome(answer: Outcome) -> RenderableType:
+    """Return how a job ended."""
+    heading = Text.assemble((answer.job, "bold"), "  ", coloured(answer.status))
+    heading.append(f"  {answer.message}" if answer.message else "")
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    table.add_row("documents", counts_line(answer.counts))
+    table.add_row("partitions", f"{answer.partitions_done:,} of {answer.partitions:,} done")
+    if answer.still_matching:
+        table.add_row("still match", f"{answer.still_matching:,} documents, written while the job ran")
+    if answer.guarantee:
+        table.add_row("guarantee", escape(str(answer.guarantee)))
+    if answer.started_at and answer.ended_at:
+        table.add_row("took", span((answer.ended_at - answer.started_at).total_seconds()))
+    return Group(heading, table)
+
+
+def told(answer: Answer) -> RenderableType:
+    """Return what came of an order that waited for its effect."""
+    text = Text(answer.message)
+    return text.append(f"\n{proof(answer.proof)}", style="dim") if answer.proof else text
+
+
+# --- lists ----------------------------------------------------------------------------------------------
+
+
+def rows(found: Sequence[Row]) -> RenderableType:
+    """Return jobs as a table."""
+    if not found:
+        return Text("no jobs; lull start SPEC starts one", style="dim")
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("job", "status", "done", "kind", "namespace", "cluster", "started", "reason"):
+        table.add_column(name, justify="right" if name == "done" else "left", overflow="fold")
+    for row in found:
+        done = "" if row.fraction is None else f"{row.fraction:.0%}"
+        cells = (row.kind, row.namespace, row.cluster, clock(row.started_at), row.reason)
+        table.add_row(Text(row.job, style="bold"), coloured(row.status), done, *map(escape, cells))
+    return table
+
+
+def checks(found: Sequence[Check]) -> RenderableType:
+    """Return examinations, what is wrong with its remedy."""
+    table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
+    for _ in range(3):
+        table.add_column(overflow="fold")
+    for check in found:
+        mark = Text("ok", style="green") if check.ok else Text("wrong", style="bold red")
+        remedy = f"\n→ {check.remedy}" if check.remedy and not check.ok else ""
+        table.add_row(mark, check.name, Text(check.seen + remedy))
+    return table
+
+
+# --- plans ------------------------------------------------------------------------------------------------
+
+
+def planned(answer: Planned) -> RenderableType:
+    """Return what a spec would do."""
+    parts: list[RenderableType] = [Text.assemble((answer.job, "bold"), f"  would {answer.plan.effect}")]
+    parts.append(_plan_table(answer.plan))
+    parts += [Text(f"! {note}", style="yellow") for note in answer.plan.notes]
+    for preview in answer.previews:
+        parts.append(_preview(preview))
+    if answer.preview_note:
+        parts.append(Text(answer.preview_note, style="dim"))
+    parts.append(Text("nothing was written", style="dim"))
+    return Group(*parts)
+
+
+def _plan_table(plan: Plan) -> Table:
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    matching = "" if plan.matching is None else f", about {plan.matching:,} of them match"
+    table.add_row("guarantee", escape(str(plan.guarantee)))
+    table.add_row("documents", f"about {plan.documents:,} to pass{matching}; {size(plan.bytes)}")
+    table.add_row("walk", f"{plan.walk} over index {escape(plan.index)}, {plan.partitions:,} partitions")
+    if plan.seconds is not None:
+        table.add_row("time", f"about {span(plan.seconds)} at full speed")
+    if plan.oplog_bytes is not None:
+        table.add_row("oplog", f"about {size(plan.oplog_bytes)}")
+    table.add_row("undo", escape(plan.undo))
+    return table
+
+
+def _preview(preview: Preview) -> RenderableType:
+    """Return one document's change, field by field, as a compact diff."""
+    del preview
+    return Text("")

@@ -1,0 +1,143 @@
+"""What the client answers with: one model for each question, and one JSON document of each command."""
+
+from datetime import datetime
+from enum import StrEnum
+
+from lull.domain.job import JobSpec
+from lull.domain.lifecycle import ENDED, Status
+from lull.domain.message import Message
+from lull.domain.slice import Check, Counts, Outcome, Plan
+from lull.domain.state import Progress
+
+
+class Request(StrEnum):
+    """What became of a request to start a job."""
+
+    STARTED = "started"  # this request made it start
+    ATTACHED = "attached"  # the same request was running already
+
+
+class Started(Message):
+    """A job that is there, by this request or by the same one before."""
+
+    job: str
+    request: Request
+    workflow_id: str
+    run_id: str
+    digest: str
+    link: str = ""
+    """Where the Web UI shows it; empty without a configured address."""
+    note: str = ""
+    """What a person should know; empty when there is nothing."""
+    progress: Progress | None = None
+    """How far it had come when this was answered; None when no worker could tell."""
+
+
+class SliceState(StrEnum):
+    """What a slice that the job waits for is doing."""
+
+    RUNNING = "running"
+    QUEUED = "queued"  # no worker has taken it yet
+    RETRYING = "retrying"  # it failed and will be tried again
+    HELD = "held"  # paused in Temporal by an operator
+
+
+class Slice(Message):
+    """One slice of a job as Temporal sees it at this moment."""
+
+    state: SliceState
+    partition: int | None = None
+    """None until its first heartbeat."""
+    counts: Counts | None = None
+    waiting_for: str = ""
+    attempt: int = 1
+    failure: str = ""
+    """What the attempt before failed with."""
+    worker: str = ""
+    since: datetime | None = None
+
+
+class JobStatus(Message):
+    """The answer of ``lull status``: the newest that is known, and from where."""
+
+    progress: Progress
+    is_live: bool = True
+    """Whether a worker answered; otherwise this is what Temporal itself keeps, without counts."""
+    slices: tuple[Slice, ...] = ()
+    remarks: tuple[str, ...] = ()
+    """What keeps the job from running, as far as Temporal can tell: a worker or a server that is away."""
+    link: str = ""
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing will change any more."""
+        return self.progress.status in ENDED
+
+
+class Row(Message):
+    """One line of ``lull list``."""
+
+    job: str
+    status: str
+    kind: str = ""
+    cluster: str = ""
+    namespace: str = ""
+    reason: str = ""
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    fraction: float | None = None
+    """None when nobody was asked, or nobody could tell."""
+    link: str = ""
+
+
+class Preview(Message):
+    """What would become of one document, which never was in Temporal's history."""
+
+    before: dict[str, object]
+    after: dict[str, object] | None
+    """None when the document would be deleted."""
+    note: str = ""
+
+
+class Planned(Message):
+    """The answer of ``lull plan``."""
+
+    job: str
+    digest: str
+    plan: Plan
+    previews: tuple[Preview, ...] = ()
+    preview_note: str = ""
+    """Why there are no samples, when there are none."""
+
+
+class Told(Message):
+    """An order was handed to Temporal; it takes effect within a second if a worker is up."""
+
+    job: str
+    order: str
+    note: str = ""
+
+
+class Examined(Message):
+    """The answer of ``lull doctor``."""
+
+    ok: bool
+    checks: tuple[Check, ...]
+
+
+def ended_badly(outcome: Outcome) -> bool:
+    """Return whether the job did not do what was asked."""
+    return outcome.status is not Status.COMPLETED
+
+
+def progress_of(spec: JobSpec, status: Status, as_of: datetime) -> Progress:
+    """Return what is known of a job about which nobody has counted anything yet."""
+    return Progress(
+        job=spec.job,
+        kind=spec.kind,
+        cluster=spec.source.cluster,
+        namespace=spec.source.namespace,
+        status=status,
+        as_of=as_of,
+        spec_digest=spec.digest,
+    )
