@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from typing_extensions import override
 
-from lull.activities import claims, opening
+from lull.activities import claims, doctor, opening
 from lull.activities.errors import as_application_error
 from lull.activities.mongo import Cluster, Clusters, world_errors
 from lull.activities.opening import Step
@@ -15,7 +15,7 @@ from lull.activities.transforms import Registry
 from lull.domain.errors import OperatorError
 from lull.domain.job import JobSpec
 from lull.domain.ports import PlanningPort
-from lull.domain.slice import Opened, OpenRequest, Plan, PlanRequest
+from lull.domain.slice import DoctorReport, DoctorRequest, Opened, OpenRequest, Plan, PlanRequest
 
 
 class Planning(PlanningPort):
@@ -36,6 +36,11 @@ class Planning(PlanningPort):
     async def open(self, request: OpenRequest) -> Opened:
         cluster = self._clusters.get(request.spec.source.cluster)
         return await in_thread(lambda stop: open_job(cluster, request, self._registry, stop))
+
+    @override
+    @as_application_error
+    async def doctor(self, request: DoctorRequest) -> DoctorReport:
+        return await in_thread(lambda _: doctor.examine(self._clusters, self._registry, request.cluster))
 
 
 def plan(cluster: Cluster, spec: JobSpec, registry: Registry, stop: Stop) -> Plan:

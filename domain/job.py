@@ -175,6 +175,8 @@ class JobSpec(Strict):
 
     gloss: ClassVar[str] = ""
     """One line for ``lull --help`` and the docs."""
+    actions: ClassVar[frozenset[str]] = frozenset({"update"})
+    """MongoDB privileges on the collection beside reading it."""
     docs_per_second_expected: ClassVar[float] = 20_000
     """At full speed, for estimates: half of what one process reaches on two cores that it shares with the server."""
 

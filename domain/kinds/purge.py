@@ -13,6 +13,7 @@ class Spec(JobSpec):
 
     gloss: ClassVar[str] = "delete documents by filter, through the filter's index where there is one"
 
+    actions: ClassVar[frozenset[str]] = frozenset({"remove"})
     docs_per_second_expected: ClassVar[float] = 40_000
 
     kind: Literal["purge"]
