@@ -409,7 +409,7 @@ def _stop_host(files: StackFiles, line: Line) -> bool:
 def _end_host(files: StackFiles, state: StackState, line: Line) -> None:
     line.going("stopping: the worker drains, then Temporal and MongoDB end")
     state.host.signal(signal.SIGTERM)
-    if not process.wait_until(lambda: not files.is_hosted(), STOP_SECONDS_MAX):
+    if not process.wait_until(lambda: not (files.is_hosted() or state.host.is_alive), STOP_SECONDS_MAX):
         line.note(f"the host (pid {state.host.pid}) did not stop within {STOP_SECONDS_MAX:g} s: it is killed")
         state.host.signal(signal.SIGKILL)
         state.host.wait_gone(STOP_SECONDS_MAX)

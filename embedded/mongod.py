@@ -4,7 +4,7 @@ import json
 import secrets
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -24,6 +24,13 @@ from lull.embedded.service import STOP_SECONDS_MAX, Service
 
 SET_NAME = "lull"
 MEMORY_FILE = "replica_set.json"
+
+MOVE_SECONDS_MAX = 60.0
+"""mongod asks whoever holds its old port whether that is itself; a stranger may leave it waiting for 30 s."""
+
+_UNAUTHORIZED = 13
+_ALREADY_INITIALIZED = 23
+_NOT_YET_INITIALIZED = 94
 
 Document = dict[str, Any]
 Parameter = str | int | float | bool
@@ -137,12 +144,16 @@ class Mongod(Service):
         return _first_failure(words)
 
 
+_OTHER_GENERATION = (
+    "{data} was written by another generation of MongoDB than this mongod {version} can read; "
+    "use the mongod that wrote it (LULL_MONGOD), or another data folder"
+)
+
 _KNOWN_ENDS = {
     "Address already in use": "port {port} is taken; end what holds it or choose another port",
-    "featureCompatibilityVersion": (
-        "{data} was written by another generation of MongoDB than this mongod {version} can read; "
-        "use the mongod that wrote it (LULL_MONGOD), or another data folder"
-    ),
+    "Wrong mongod version": _OTHER_GENERATION,
+    "UPGRADE PROBLEM": _OTHER_GENERATION,
+    "unsupported WiredTiger file version": _OTHER_GENERATION,
     "No space left on device": "the disk that holds {data} is full; free some space there",
     "DBPathInUse": "another mongod uses {data}; stop it or choose another data folder",
     "Unable to lock the lock file": "another mongod uses {data}; stop it or choose another data folder",
@@ -188,12 +199,13 @@ class _Memory:
     ports: list[int]
     user: str | None = None
     password: str | None = None
+    is_initiated: bool = False
 
     @staticmethod
     def read(path: Path) -> "_Memory | None":
         try:
             return _Memory(**json.loads(path.read_text()))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValueError, TypeError) as error:
             raise StackError(
@@ -230,7 +242,9 @@ class ReplicaSet:
         self.data = data
         self._line = line or Line("MongoDB")
         self._memory_file = data / MEMORY_FILE
-        self._memory = self._recall(members=members, auth=auth, ports=ports)
+        known = _Memory.read(self._memory_file)
+        self._moved_from = known.ports[0] if known else None
+        self._memory = self._recall(known, members=members, auth=auth, ports=ports)
         self.binary = binary or find_mongod(self._line)
         self._key_file = data / "keyfile" if self._memory.user else None
         self.members = [
@@ -253,8 +267,9 @@ class ReplicaSet:
         memory = _Memory.read(data / MEMORY_FILE)
         return None if memory is None else len(memory.ports)
 
-    def _recall(self, *, members: int | None, auth: bool | None, ports: Sequence[int] | None) -> _Memory:
-        known = _Memory.read(self._memory_file)
+    def _recall(
+        self, known: _Memory | None, *, members: int | None, auth: bool | None, ports: Sequence[int] | None
+    ) -> _Memory:
         if known is None:
             count = members or len(ports or [0])
             chosen = list(ports) if ports else [free_port() for _ in range(count)]
@@ -273,7 +288,7 @@ class ReplicaSet:
                 f"{_listed(known.ports)}, not {_listed(ports)}; leave the port out, or use another data folder",
                 ExitCode.INPUT,
             )
-        return _Memory(list(ports), known.user, known.password)
+        return replace(known, ports=list(ports))
 
     def _moved(self, known: _Memory) -> _Memory:
         """The remembered ports, or the next free one where a stranger holds the only member's port."""
@@ -283,7 +298,7 @@ class ReplicaSet:
         self._line.note(
             f"port {known.ports[0]} of the last time is taken{held_by(known.ports[0])}: MongoDB moves to {port}"
         )
-        return _Memory([port], known.user, known.password)
+        return replace(known, ports=[port])
 
     @property
     def uri(self) -> str:
@@ -315,6 +330,7 @@ class ReplicaSet:
         self._ensure_root_user()
         self.wait_healthy()
         self._memory.write(self._memory_file)
+        self._moved_from = self._memory.ports[0]
 
     def stop(self, grace_seconds: float = STOP_SECONDS_MAX) -> None:
         """Every member has ended in order, or was killed after *grace_seconds*."""
@@ -409,7 +425,8 @@ class ReplicaSet:
     def _prepare_folder(self) -> None:
         try:
             self.data.mkdir(parents=True, exist_ok=True)
-            self._memory.write(self._memory_file)
+            if not self._memory_file.exists():
+                self._memory.write(self._memory_file)
             if self._key_file and not self._key_file.exists():
                 self._key_file.touch(mode=0o600)
                 self._key_file.write_text(secrets.token_hex(64))
@@ -419,20 +436,46 @@ class ReplicaSet:
     def _ensure_initiated(self) -> None:
         """The set has its configuration, with today's ports in it."""
         first = self.members[0]
-        hello = first.hello() or {}
-        if hello.get("isreplicaset"):
-            with _short_client(first.uri, 10_000) as client:
-                client.admin.command("replSetInitiate", self._configuration())
-        elif "setName" not in hello and len(self.members) == 1:
+        if not self._memory.is_initiated:
+            self._initiate(first)
+            self._memory = replace(self._memory, is_initiated=True)
+        elif len(self.members) == 1 and self._moved_from != first.port:
             self._move_configuration(first)
+
+    def _initiate(self, first: Mongod) -> None:
+        with _short_client(first.uri, 10_000) as client:
+            try:
+                client.admin.command("replSetInitiate", self._configuration())
+            except OperationFailure as error:
+                # The last start got so far and was cut off before it wrote that down.
+                if error.code not in {_ALREADY_INITIALIZED, _UNAUTHORIZED}:
+                    raise
 
     def _move_configuration(self, only: Mongod) -> None:
         """A lone member whose port changed finds itself in its configuration again."""
+        self._line.going("waiting for mongod to find that its old port is no longer its own")
+        if not wait_until(lambda: self._known_configuration(only) is not None, MOVE_SECONDS_MAX):
+            raise StackError(
+                f"mongod did not load its replica set configuration within {MOVE_SECONDS_MAX:g} s; "
+                f"free port {self._moved_from} and start again (log: {only.log})"
+            )
+        known = self._known_configuration(only)
+        assert known is not None, "it was there a moment ago"
+        known["members"][0]["host"] = only.address
+        known["version"] += 1
         with self.client(only) as client:
-            old = client.admin.command("replSetGetConfig")["config"]
-            old["members"][0]["host"] = only.address
-            old["version"] += 1
-            client.admin.command("replSetReconfig", old, force=True)
+            client.admin.command("replSetReconfig", known, force=True)
+
+    def _known_configuration(self, member: Mongod) -> Document | None:
+        """What *member* is configured with; None while it has not loaded that."""
+        try:
+            with self.client(member) as client:
+                config: Document = client.admin.command("replSetGetConfig")["config"]
+        except OperationFailure as error:
+            if error.code == _NOT_YET_INITIALIZED:
+                return None
+            raise
+        return config
 
     def _configuration(self) -> Document:
         return {

