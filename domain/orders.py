@@ -28,18 +28,12 @@ def clean(text: str, most: int = TEXT_MAX) -> str:
     return line if len(line) <= most else line[: most - 1] + "…"
 
 
-def _not_a_bool(value: Any) -> Any:
-    if isinstance(value, bool):
-        raise ValueError("must be a number, not true or false")  # noqa: TRY004 - pydantic wants ValueError
-    return value
-
-
 def _off_is_none(value: Any) -> Any:
     return None if isinstance(value, str) and value.strip().lower() == "off" else value
 
 
 Text = Annotated[str, AfterValidator(clean)]
-Rate = Annotated[float, Field(gt=0, le=10_000_000), BeforeValidator(_not_a_bool)]
+Rate = Annotated[float, Field(gt=0, le=10_000_000)]
 
 
 class Pause(Strict):

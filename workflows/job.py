@@ -39,7 +39,7 @@ from lull.workflows.payloads import contents, patient
 
 HISTORY_EVENTS_MAX = 3_000
 """Events after which a run is continued as new: long before the server's limits, and quick to replay."""
-DRAIN_SECONDS = 15.0
+DRAIN_SECONDS = 10.0
 """
 How long a drain waits for slices that have been told to return. One that has not by then is on a
 worker that is gone, or has none: it is given up, and the raised fences keep it from committing.

@@ -1,0 +1,32 @@
+"""
+The workflow takes the same way through every history it was recorded with.
+
+A change of workflow code that would strand running jobs fails here first. After a change that is
+meant (and guarded by ``workflow.patched`` for jobs that run), record anew:
+``LULL_RECORD_HISTORIES=1 pytest tests/integration/workflows``.
+"""
+
+from pathlib import Path
+
+import pytest
+from temporalio.client import WorkflowHistory
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.worker import Replayer
+
+from lull.workflows.job import JobWorkflow
+
+HISTORIES = [
+    WorkflowHistory.from_json(f"lull/{path.stem}", path.read_text())
+    for path in sorted((Path(__file__).parent / "histories").glob("*.json"))
+]
+
+
+def test_there_are_histories():
+    assert len(HISTORIES) >= 20
+
+
+@pytest.mark.parametrize("history", HISTORIES, ids=lambda history: history.workflow_id)
+async def test_a_recorded_history_replays(history: WorkflowHistory):
+    replayer = Replayer(workflows=[JobWorkflow], data_converter=pydantic_data_converter)
+
+    await replayer.replay_workflow(history)
