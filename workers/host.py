@@ -30,6 +30,12 @@ CACHED_WORKFLOWS_MAX = 200
 """Each costs memory; one that is not cached is replayed from its history."""
 CONTROL_ACTIVITIES_MAX = 20
 """Short ledger operations of all jobs together."""
+LINGER_SECONDS = 1.0
+"""
+How long the control Worker outlives slices that had to return. The server answers their reports with
+a workflow task for this very process; a poll given up at that moment loses it for ten seconds (the
+task's timeout). Seen: 20 to 100 ms from report to task.
+"""
 POLLERS = PollerBehaviorAutoscaling(minimum=1, maximum=10, initial=2)
 
 
@@ -108,14 +114,17 @@ class Host:
         await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
         self._raise_ended()
 
-    async def stop(self) -> None:
+    async def stop(self, *, was_busy: bool) -> None:
         """
         Nothing runs any more: pages first, then control.
 
-        Takes at most the grace time, then what still runs is cancelled.
+        Takes at most the grace time, then what still runs is cancelled. *was_busy* says that
+        slices ran, whose workflows are to be heard first.
         """
         try:
             await asyncio.gather(*(worker.shutdown() for worker in self._pages))
+            if was_busy and self._control:
+                await asyncio.sleep(LINGER_SECONDS)
             await asyncio.gather(*(worker.shutdown() for worker in self._control))
         finally:
             await asyncio.gather(*self._running, return_exceptions=True)

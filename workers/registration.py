@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 from lull.activities.errors import as_application_error
 from lull.domain import ports
+from lull.domain.errors import InvariantBroken
 
 # Where the SDK keeps what @activity.defn says; a test fails if a new SDK keeps it elsewhere.
 _DEFINITION = "__temporal_activity_definition"
@@ -19,7 +20,7 @@ _DEFINITION = "__temporal_activity_definition"
 Activity: TypeAlias = Callable[..., Any]
 
 
-class RegistrationError(TypeError):
+class RegistrationError(InvariantBroken):
     """An adapter and its port do not fit: a defect of lull, found before anything runs."""
 
 

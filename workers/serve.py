@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from lull.activities.planning import Planning
 from temporalio.client import Client
 from temporalio.envconfig import ClientConnectConfig
 
 from lull.activities.ledger import Ledger
 from lull.activities.mongo import Clusters
 from lull.activities.pages import Pages
+from lull.activities.planning import Planning
 from lull.activities.transforms import Registry
 from lull.domain.errors import LullError
 from lull.domain.ports import PagesPort
@@ -164,7 +164,7 @@ async def _drain(host: Host, hosting: Hosting, in_hand: InHand, shown: _Shown) -
     _end_anyway_after(hosting.grace_s + EXIT_MARGIN_SECONDS)
     showing = asyncio.create_task(_show(in_hand, shown))
     try:
-        await host.stop()
+        await host.stop(was_busy=bool(in_hand.tasks))
     finally:
         showing.cancel()
     logger.info("drained: nothing of this worker runs any more")

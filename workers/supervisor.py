@@ -43,8 +43,14 @@ class Supervisor:
         Return when every process has ended after SIGTERM or SIGINT, which is passed on, or at once
         when one ends by the operator's mistake: starting it again would not mend that.
         """
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._on_signal)
+        before = {number: signal.signal(number, self._on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            return self._watch()
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _watch(self) -> ExitCode:
         while True:
             fatal = self._reap()
             if fatal is not None:

@@ -112,11 +112,10 @@ def test_a_port_added_to_the_domain_is_missed_at_once(monkeypatch: pytest.Monkey
 
 
 def test_the_workers_own_adapters_serve_every_port():
-    from lull.activities.planning import Planning
-
     from lull.activities.ledger import Ledger
     from lull.activities.mongo import Clusters
     from lull.activities.pages import Pages
+    from lull.activities.planning import Planning
     from lull.activities.transforms import Registry
 
     clusters, registry = Clusters({}), Registry()
