@@ -101,6 +101,8 @@ def take(cluster: Cluster, task: SliceTask, owner: str) -> Lease:
     if found["status"] != "done":
         end_session(cluster, found.get("session"))
         found = _raise_fence(partitions, key, session, owner) or partitions.find_one({"_id": key}) or found
+    if found["status"] == "closed":
+        raise FenceLost(f"partition {key} was closed: its job has ended, or was started over")
     return Lease(
         number=task.partition,
         fence=found["fence"],
@@ -116,7 +118,7 @@ def take(cluster: Cluster, task: SliceTask, owner: str) -> Lease:
 
 def _raise_fence(partitions: Collection[Document], key: str, session: ClientSession, owner: str) -> Document | None:
     return partitions.find_one_and_update(
-        {"_id": key, "status": {"$ne": "done"}},
+        {"_id": key, "status": {"$in": ["idle", "running"]}},
         {
             "$inc": {"fence": 1},
             "$set": {"status": "running", "session": session.session_id["id"], "owner": owner},
