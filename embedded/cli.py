@@ -174,10 +174,13 @@ def _for_operators(command: Callable[Parameters, None]) -> Callable[Parameters, 
         except Exception as error:
             if os.environ.get("LULL_DEBUG"):
                 raise
-            reason = f"{type(error).__name__}: {error}"
-            _fail(f"a defect in lull: {reason}; LULL_DEBUG=1 shows where", ExitCode.WORLD, as_json=as_json)
+            _fail(_defect(error), ExitCode.WORLD, as_json=as_json)
 
     return wrapped
+
+
+def _defect(error: Exception) -> str:
+    return f"a defect in lull: {type(error).__name__}: {error}; LULL_DEBUG=1 shows where"
 
 
 def _fail(message: str, exit_code: ExitCode, *, as_json: bool) -> None:
@@ -314,7 +317,10 @@ def _supervised(wanted: Wanted, hooks: Hooks) -> None:
         raise typer.Exit(int(error.exit_code)) from error
     except KeyboardInterrupt:
         _tell({"failed": "interrupted", "exit_code": int(ExitCode.WORLD)})
-        raise typer.Exit(ExitCode.WORLD) from None
+        raise typer.Exit(int(ExitCode.WORLD)) from None
+    except Exception as error:
+        _tell({"failed": _defect(error), "exit_code": int(ExitCode.WORLD)})
+        raise  # its stderr is the log
 
 
 def _ready() -> None:
@@ -343,7 +349,7 @@ def _show(files: StackFiles, screen: Screen, *, as_json: bool, head: str) -> Non
         return
     console = Console()
     console.print(f"\n[bold green]{head}[/bold green]")
-    console.print(addresses(found.state))
+    console.print(addresses(found.state), crop=False)
     console.print(
         "\nNext: [bold]lull plan SPEC[/bold] shows what a job would do, [bold]lull dev status[/bold] what runs, "
         "[bold]lull dev stop[/bold] stops it."
@@ -379,7 +385,7 @@ def _print_status(found: Finding) -> None:
         )
     console.print(f"The stack is [bold]{found.state.status}[/bold] since {found.state.started_at}")
     console.print(table)
-    console.print(addresses(found.state))
+    console.print(addresses(found.state), crop=False)
 
 
 @_for_operators

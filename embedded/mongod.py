@@ -213,6 +213,12 @@ class _Memory:
                 "restore it, or delete the folder to start over"
             ) from error
 
+    def suits(self, members: int | None, auth: bool | None, ports: Sequence[int] | None) -> bool:  # noqa: FBT001
+        """Whether a set that was never initiated is the one that is asked for now."""
+        same_size = members in {None, len(self.ports)}
+        same_ports = ports is None or list(ports) == self.ports
+        return same_size and same_ports and bool(auth) == bool(self.user)
+
     def write(self, path: Path) -> None:
         path.touch(mode=0o600)
         path.write_text(json.dumps(asdict(self), indent=1))
@@ -263,14 +269,14 @@ class ReplicaSet:
 
     @staticmethod
     def members_of(data: Path) -> int | None:
-        """How many members the set in this folder has; None if there is none yet."""
+        """How many members the initiated set in this folder has; None if there is none yet."""
         memory = _Memory.read(data / MEMORY_FILE)
-        return None if memory is None else len(memory.ports)
+        return len(memory.ports) if memory and memory.is_initiated else None
 
     def _recall(
         self, known: _Memory | None, *, members: int | None, auth: bool | None, ports: Sequence[int] | None
     ) -> _Memory:
-        if known is None:
+        if known is None or (not known.is_initiated and not known.suits(members, auth, ports)):
             count = members or len(ports or [0])
             chosen = list(ports) if ports else [free_port() for _ in range(count)]
             return _Memory(chosen, "root", secrets.token_urlsafe(18)) if auth else _Memory(chosen)
@@ -315,6 +321,12 @@ class ReplicaSet:
         """Every member runs and a primary takes writes, or none runs and a StackError says why."""
         try:
             self._start()
+        except PyMongoError as error:
+            self.kill()
+            where = ", ".join(member.address for member in self.members)
+            raise StackError(
+                f"MongoDB at {where} runs and could not be made ready: {error} (log: {self.members[0].log})"
+            ) from error
         except BaseException:
             self.kill()
             raise
@@ -425,7 +437,8 @@ class ReplicaSet:
     def _prepare_folder(self) -> None:
         try:
             self.data.mkdir(parents=True, exist_ok=True)
-            if not self._memory_file.exists():
+            # A port that moved is written down when the set has followed, not before.
+            if not self._memory.is_initiated:
                 self._memory.write(self._memory_file)
             if self._key_file and not self._key_file.exists():
                 self._key_file.touch(mode=0o600)
@@ -439,6 +452,7 @@ class ReplicaSet:
         if not self._memory.is_initiated:
             self._initiate(first)
             self._memory = replace(self._memory, is_initiated=True)
+            self._memory.write(self._memory_file)
         elif len(self.members) == 1 and self._moved_from != first.port:
             self._move_configuration(first)
 

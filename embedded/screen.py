@@ -79,7 +79,7 @@ def addresses(state: StackState) -> Table:
     """Where everything is."""
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_column(style="bold")
-    table.add_column(overflow="fold")
+    table.add_column(no_wrap=True, overflow="ignore")  # an address is copied whole
     if state.mongo:
         table.add_row("MongoDB", escape(state.mongo.uri))
     if state.temporal:

@@ -161,25 +161,18 @@ class Stack:
             return [require_free(self._named.mongo + offset, option="--mongo-port") for offset in range(count)]
         if ReplicaSet.members_of(self.files.mongo) is not None:
             return None
-        preferred = self._preferred.mongo
-        count = self._members or 1
-        return [self._choose("MongoDB", preferred and preferred + offset) for offset in range(count)]
+        ports = [_preferred_port(self._mongo_line, self._preferred.mongo)]
+        while len(ports) < (self._members or 1):
+            ports.append(free_port() if self._preferred.mongo is None else next_free(ports[-1] + 1))
+        return ports
 
     def _port(self, option: str, named: int | None, known: int | None, preferred: int | None) -> int:
         """The named port, else that of the last time, else the preferred one, else the next free one."""
         if named is not None:
             return require_free(named, option=option)
-        return self._choose("Temporal", known or preferred)
-
-    def _choose(self, who: str, wanted: int | None) -> int:
-        if wanted is None:
-            return free_port()
-        if is_free(wanted):
-            return wanted
-        port = next_free(wanted + 1)
-        line = self._mongo_line if who == "MongoDB" else self._temporal_line
-        line.note(f"port {wanted} is taken{held_by(wanted)}: {who} takes {port}")
-        return port
+        if known is not None and is_free(known):
+            return known
+        return _preferred_port(self._temporal_line, known or preferred)
 
     @property
     def services(self) -> list[Service]:
@@ -247,6 +240,16 @@ class Stack:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+
+def _preferred_port(line: Line, wanted: int | None) -> int:
+    """*wanted* or the next free one above it, which is said; a quiet one if nothing is wanted."""
+    if wanted is None:
+        return free_port()
+    port = next_free(wanted)
+    if port != wanted:
+        line.note(f"port {wanted} is taken{held_by(wanted)}: {line.name} takes {port}")
+    return port
 
 
 Part = TypeVar("Part")
