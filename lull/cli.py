@@ -6,15 +6,19 @@ The ``lull`` command, put together from the commands each room brings.
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
-from typing import Annotated, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, NoReturn
 
 import typer
 from typer.core import TyperGroup
 from typing_extensions import override
 
 from lull.starter import cli, guard
+
+if TYPE_CHECKING:
+    from lull.domain.job import JobSpec
+    from lull.starter.views import Preview
 
 
 def main() -> NoReturn:
@@ -24,10 +28,10 @@ def main() -> NoReturn:
 
 def build_app() -> typer.Typer:
     """Return the whole command."""
-    app = cli.build_app(preview=_preview, group=_Group)
+    app = cli.build_app(preview=_preview, roles=_roles, group=_Group)
     app.callback()(_options)
     for name, late in _LATE.items():
-        app.command(name, help=late.help)(_stand_in)
+        app.command(name, help=late.help, rich_help_panel="Services")(_stand_in)
     return app
 
 
@@ -87,5 +91,13 @@ def _options(
     """Long-lived background jobs over live MongoDB collections that wait for the lull."""
 
 
-def _preview(*_: Any) -> Any:
-    return "no samples"
+def _preview(spec: "JobSpec", samples: int) -> "Sequence[Preview] | str":
+    from lull import hooks  # noqa: PLC0415
+
+    return hooks.preview(spec, samples)
+
+
+def _roles() -> str:
+    from lull import hooks  # noqa: PLC0415
+
+    return hooks.print_roles()

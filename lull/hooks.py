@@ -1,9 +1,19 @@
-"""What ``lull dev`` hosts its stack for: our search attributes, and a settings file that every room reads."""
+"""What the face brings to the rooms that may not know each other."""
 
+import importlib
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from lull.domain import roles
+from lull.domain.config import ClusterProfile
+from lull.domain.errors import OperatorError
+from lull.domain.job import JobSpec
+from lull.domain.settings import Settings
 from lull.domain.signals import SEARCH_ATTRIBUTES
 from lull.embedded.cli import Hooks
+from lull.starter.views import Preview
+from lull.workers.settings import load_settings
 
 
 def dev_hooks() -> Hooks:
@@ -14,10 +24,45 @@ def dev_hooks() -> Hooks:
 
 
 def write_config(path: Path, mongo_uri: str, temporal_address: str, ui_url: str) -> None:
-    """The settings of the embedded stack stand in *path*; what an operator added there stays."""
+    """The settings of the embedded stack stand in *path*, for every command that is typed beside it."""
     path.write_text(
-        "# Written by lull dev for its own stack, at every start.\n"
+        "# Written by lull dev for its own stack, anew at every start. Settings of your own belong into lull.toml\n"
+        "# in the working directory (which then counts instead of this file), or into LULL_ variables.\n"
         f'[temporal]\naddress = "{temporal_address}"\nui_url = "{ui_url}"\n\n'
         f'[clusters.main]\nuri = "{mongo_uri}"\n',
         encoding="utf-8",
     )
+
+
+def preview(spec: JobSpec, samples: int) -> Sequence[Preview] | str:
+    """Return what the job would make of a few documents, read with this shell's credentials; or why not."""
+    settings = load_settings()
+    profile = settings.clusters.get(spec.source.cluster)
+    if profile is None:
+        return (
+            f"no documents are shown: this shell has no credentials for cluster {spec.source.cluster} "
+            f"([clusters.{spec.source.cluster}] in lull.toml)"
+        )
+    from lull.activities.preview import sample  # noqa: PLC0415 - the driver, for those who have credentials
+    from lull.activities.transforms import REGISTRY  # noqa: PLC0415
+
+    if spec.function is not None:
+        _load(settings)
+    found = sample(spec, profile, REGISTRY, samples)
+    return [Preview(before=one.before, after=one.after, note=one.note) for one in found] or "no document matches"
+
+
+def _load(settings: Settings) -> None:
+    """The modules that this operator's own settings name are imported, as a worker would."""
+    sys.path.insert(0, str(Path.cwd()))
+    for module in settings.worker.load:
+        try:
+            importlib.import_module(module)
+        except Exception as error:  # noqa: BLE001 - users' code may raise anything
+            raise OperatorError(f"worker.load names {module}, which raises {type(error).__name__}: {error}") from None
+
+
+def print_roles() -> str:
+    """Return what to paste into mongosh, for the profiles known here; for every namespace when there are none."""
+    profiles: Mapping[str, ClusterProfile] = load_settings().clusters
+    return roles.script(profiles or {"main": ClusterProfile.model_validate({"uri": "mongodb://host"})})

@@ -10,14 +10,15 @@ import json
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar
 
 import typer
 from typer.core import TyperGroup
 
 from lull.domain.duration import parse_duration
-from lull.domain.errors import OperatorError
-from lull.starter.completion import complete_job
+from lull.domain.errors import LullError, OperatorError
+from lull.domain.lifecycle import Status
+from lull.starter.completion import complete_job, complete_kind
 from lull.starter.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from lull.domain.job import JobSpec
     from lull.domain.slice import Outcome
+    from lull.domain.state import Progress
     from lull.starter.client import Client
     from lull.starter.views import Preview
 
@@ -33,6 +35,8 @@ AnyT = TypeVar("AnyT")
 
 PreviewSource = Callable[["JobSpec", int], "Sequence[Preview] | str"]
 """Samples of what would become of documents, read with the operator's own credentials; or why there are none."""
+RolesSource = Callable[[], str]
+"""What to paste into mongosh so that a worker's user has the least it needs."""
 
 SETTLE_SECONDS = 3.0
 """How long ``start`` looks whether the job is refused: planning a small collection takes less."""
@@ -48,8 +52,10 @@ Set = Annotated[
 ]
 
 
-def build_app(preview: PreviewSource | None = None, group: type[TyperGroup] = TyperGroup) -> typer.Typer:
-    """Return the job commands; *preview* reads sampled documents for ``plan``."""
+def build_app(
+    *, preview: PreviewSource | None = None, roles: RolesSource | None = None, group: type[TyperGroup] = TyperGroup
+) -> typer.Typer:
+    """Return the job commands; *preview* reads sampled documents for ``plan``, *roles* tells ``doctor`` what to print."""
     app = typer.Typer(
         name="lull",
         cls=group,
@@ -57,14 +63,64 @@ def build_app(preview: PreviewSource | None = None, group: type[TyperGroup] = Ty
         no_args_is_help=True,
         pretty_exceptions_enable=False,
         rich_markup_mode="rich",
+        context_settings={"obj": Injected(preview, roles), "help_option_names": ["-h", "--help"]},
     )
-    for name, command, example in _COMMANDS:
-        app.command(name, epilog=f"Example: {example}")(command)
-    del preview
+    for name, command, panel, example in _COMMANDS:
+        app.command(name, epilog=f"Example: {example}", rich_help_panel=panel)(command)
     return app
 
 
+class Injected(NamedTuple):
+    """What the face brings, because this room may not know a driver."""
+
+    preview: PreviewSource | None = None
+    roles: RolesSource | None = None
+
+
 # --- commands -------------------------------------------------------------------------------------
+
+
+def plan(
+    context: typer.Context,
+    spec: Spec,
+    *,
+    sets: Set = None,
+    samples: Annotated[int, typer.Option(min=0, max=20, help="Documents to show before and after.")] = 3,
+    as_json: Json = False,
+) -> None:
+    """
+    Show what SPEC would do: guarantee, index, partitions, cost, documents before and after. Writes nothing.
+
+    The samples are read with this shell's own credentials ([clusters.NAME] in lull.toml), not a worker's.
+    """
+    from lull.starter import render  # noqa: PLC0415
+    from lull.starter.specs import load_spec  # noqa: PLC0415
+    from lull.starter.views import Planned  # noqa: PLC0415
+
+    request = load_spec(spec, sets or [])
+    found = _run(lambda client: client.plan(request))
+    shown = _previews(context.obj, request, samples)
+    answer = Planned(
+        job=request.job,
+        digest=request.digest,
+        namespace=request.source.namespace,
+        cluster=request.source.cluster,
+        plan=found,
+        previews=() if isinstance(shown, str) else tuple(shown),
+        preview_note=shown if isinstance(shown, str) else "",
+    )
+    _show(answer, render.planned(answer), as_json=as_json)
+
+
+def _previews(injected: Injected, spec: "JobSpec", samples: int) -> "Sequence[Preview] | str":
+    if not samples:
+        return ()
+    if injected.preview is None:
+        return "documents are not shown here"
+    try:
+        return injected.preview(spec, samples)
+    except LullError as error:
+        return f"no documents are shown: {error}"
 
 
 def start(
@@ -73,6 +129,7 @@ def start(
     sets: Set = None,
     again: Annotated[bool, typer.Option("--again", help="Run a job that has ended once more.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Follow it to its end.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before a job that deletes documents.")] = False,
     why: Why = "",
     as_json: Json = False,
 ) -> None:
@@ -80,12 +137,14 @@ def start(
     Start the job in SPEC; starting it twice is starting it once.
 
     The same spec again shows the running job or its result; another spec under the same id is
-    refused with the differences.
+    refused with the differences. At a terminal, a job that deletes documents asks first.
     """
     from lull.starter import render  # noqa: PLC0415
     from lull.starter.specs import load_spec  # noqa: PLC0415
 
     request = load_spec(spec, sets or [])
+    if not yes and not as_json and spec != "-":
+        _confirm(request)
 
     async def ask(client: "Client") -> None:
         answer = await client.start(request, again=again, why=why)
@@ -95,11 +154,27 @@ def start(
             await _watch(client, answer.job, as_json=as_json)
             return
         settled = await client.settle(answer, SETTLE_SECONDS)
+        _raise_refusal(settled.progress)
         _show(settled, render.started(settled), as_json=as_json)
         if settled.progress and settled.progress.outcome:
             raise typer.Exit(_code(settled.progress.outcome))
 
     _run(ask)
+
+
+def _confirm(spec: "JobSpec") -> None:
+    """Ask before documents are deleted, where somebody sits who can answer; scripts are never asked."""
+    if "remove" not in spec.actions or not (sys.stdin and sys.stdin.isatty() and sys.stderr.isatty()):
+        return
+    what = f"{spec.source.namespace} on {spec.source.cluster}"
+    query = json.dumps(spec.source.filter, ensure_ascii=False)
+    sys.stderr.write(f"{spec.job} will {spec.effect} documents of {what} that match {query[:300]}\n{spec.undo}\n")
+    typer.confirm("Start it?", abort=True, err=True)
+
+
+def _raise_refusal(progress: "Progress | None") -> None:
+    if progress and progress.status is Status.REFUSED:
+        raise OperatorError(f"job {progress.job} was refused: {progress.reason}")
 
 
 def status(job: Job, *, as_json: Json = False) -> None:
@@ -131,16 +206,21 @@ def explain(job: Job, *, as_json: Json = False) -> None:
 
 def list_jobs(
     *,
-    state: Annotated[list[str] | None, typer.Option(help="Only jobs in this state; repeat for more.")] = None,
+    state: Annotated[list[Status] | None, typer.Option(help="Only jobs in this state; repeat for more.")] = None,
     kind: Annotated[str, typer.Option(help="Only jobs of this kind.")] = "",
     cluster: Annotated[str, typer.Option(help="Only jobs on this cluster profile.")] = "",
+    namespace: Annotated[str, typer.Option(help="Only jobs on this database.collection.")] = "",
     limit: Annotated[int, typer.Option(min=1, max=1000, help="At most so many.")] = 50,
     as_json: Json = False,
 ) -> None:
     """List jobs, running ones first."""
     from lull.starter import render  # noqa: PLC0415
 
-    found = _run(lambda client: client.list(states=state or (), kind=kind, cluster=cluster, limit=limit))
+    found = _run(
+        lambda client: client.list(
+            states=state or (), kind=kind, cluster=cluster, namespace=namespace, limit=limit, with_progress=True
+        )
+    )
     if as_json:
         _print_json({"jobs": [row.model_dump(mode="json") for row in found]})
     else:
@@ -233,18 +313,76 @@ def result(job: Job, *, as_json: Json = False) -> None:
     raise typer.Exit(_code(outcome))
 
 
-_COMMANDS: list[tuple[str, Callable[..., None], str]] = [
-    ("start", start, "lull start backfill.yaml --set limits.parallel=4 --why 'OPS-7'"),
-    ("list", list_jobs, "lull list --state running --cluster main"),
-    ("status", status, "lull status orders-2026"),
-    ("watch", watch, "lull watch orders-2026"),
-    ("explain", explain, "lull explain orders-2026"),
-    ("pause", pause, "lull pause orders-2026 --reason 'index build' --wait"),
-    ("resume", resume, "lull resume orders-2026"),
-    ("throttle", throttle, "lull throttle orders-2026 --max-docs-per-second 500 --for 2h --why sale"),
-    ("extend", extend, "lull extend orders-2026 --by 2h"),
-    ("cancel", cancel, "lull cancel orders-2026 --wait --why 'wrong filter'"),
-    ("result", result, "lull result orders-2026 --json"),
+def doctor(
+    context: typer.Context,
+    *,
+    cluster: Annotated[str, typer.Option(help="Only this cluster profile. Default: all the worker has.")] = "",
+    print_roles: Annotated[
+        bool, typer.Option("--print-roles", help="Print the least a worker's MongoDB user needs, for mongosh.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """
+    Examine every service, index, privilege and version that jobs need, and say what to do.
+
+    Ends with 0 if all is well, 4 if Temporal or every worker is away, else 1.
+    """
+    from lull.starter import render  # noqa: PLC0415
+    from lull.starter.doctor import examine  # noqa: PLC0415
+
+    if print_roles:
+        _print_roles(context.obj, as_json=as_json)
+        return
+    found = asyncio.run(examine(cluster))
+    _show(found, render.checks(found.checks), as_json=as_json)
+    raise typer.Exit(found.exit_code)
+
+
+def _print_roles(injected: Injected, *, as_json: bool) -> None:
+    if injected.roles is None:
+        raise OperatorError("roles are printed by the lull command, not by this program")
+    text = injected.roles()
+    if as_json:
+        _print_json({"mongosh": text})
+    else:
+        _print_line(text.rstrip())
+
+
+def kinds(
+    kind: Annotated[
+        str, typer.Argument(metavar="[KIND]", help="Show this kind's fields.", autocompletion=complete_kind)
+    ] = "",
+    *,
+    as_json: Json = False,
+) -> None:
+    """List the kinds of job there are, or one kind's fields with what they accept."""
+    from lull.starter import catalogue, render  # noqa: PLC0415
+
+    if kind:
+        entry = catalogue.entry(kind)
+        _show(entry, render.kind(entry), as_json=as_json)
+    elif as_json:
+        _print_json({"kinds": [entry.model_dump(mode="json") for entry in catalogue.entries()]})
+    else:
+        _print(render.kinds(catalogue.entries()))
+
+
+_JOBS, _TELL, _LOOK = "Start", "Tell a job", "Look"
+_COMMANDS: list[tuple[str, Callable[..., None], str, str]] = [
+    ("plan", plan, _JOBS, "lull plan backfill.yaml --samples 5"),
+    ("start", start, _JOBS, "lull start backfill.yaml --set limits.parallel=4 --why 'OPS-7'"),
+    ("list", list_jobs, _LOOK, "lull list --state running --cluster main"),
+    ("status", status, _LOOK, "lull status orders-2026"),
+    ("watch", watch, _LOOK, "lull watch orders-2026"),
+    ("explain", explain, _LOOK, "lull explain orders-2026"),
+    ("pause", pause, _TELL, "lull pause orders-2026 --reason 'index build' --wait"),
+    ("resume", resume, _TELL, "lull resume orders-2026"),
+    ("throttle", throttle, _TELL, "lull throttle orders-2026 --max-docs-per-second 500 --for 2h --why sale"),
+    ("extend", extend, _TELL, "lull extend orders-2026 --by 2h"),
+    ("cancel", cancel, _TELL, "lull cancel orders-2026 --wait --why 'wrong filter'"),
+    ("result", result, _LOOK, "lull result orders-2026 --json"),
+    ("doctor", doctor, _LOOK, "lull doctor --cluster main"),
+    ("kinds", kinds, _LOOK, "lull kinds update"),
 ]
 
 
@@ -284,8 +422,6 @@ async def _watch(client: "Client", job: str, *, as_json: bool) -> None:
 
 
 def _code(outcome: "Outcome") -> int:
-    from lull.domain.lifecycle import Status  # noqa: PLC0415
-
     codes = {Status.COMPLETED: ExitCode.DONE, Status.REFUSED: ExitCode.INPUT}
     return codes.get(outcome.status, ExitCode.FAILED)
 

@@ -23,3 +23,10 @@ async def _jobs(incomplete: str) -> list[tuple[str, str]]:
     client = await Client.connect()
     found = await client.list(limit=_SHOWN_MAX)
     return [(row.job, f"{row.status} {row.kind}") for row in found if row.job.startswith(incomplete)]
+
+
+def complete_kind(incomplete: str) -> list[tuple[str, str]]:
+    """Return the kinds that begin with *incomplete*, each with what it does."""
+    from lull.domain.kinds import KINDS  # noqa: PLC0415
+
+    return [(name, spec.gloss) for name, spec in KINDS.items() if name.startswith(incomplete)]

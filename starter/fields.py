@@ -15,6 +15,7 @@ _NAMES = {
     float: "a number",
     bool: "true or false",
     str: "text",
+    dict: "a mapping",
     timedelta: "a duration like 90s, 30m, 2h30m or 3d",
 }
 _PATTERNS = {
@@ -28,7 +29,8 @@ class Accepted(NamedTuple):
     path: str
     accepts: str
     default: str
-    """Empty when the field must be given."""
+    """Empty when there is none."""
+    is_required: bool
 
 
 def model_at(model: type[BaseModel], path: tuple[str | int, ...]) -> type[BaseModel] | None:
@@ -53,7 +55,7 @@ def every_field(model: type[BaseModel], prefix: str = "") -> Iterator[Accepted]:
         if nested is not None:
             yield from every_field(nested, f"{prefix}{name}.")
         else:
-            yield Accepted(f"{prefix}{name}", accepts(info), default(info))
+            yield Accepted(f"{prefix}{name}", accepts(info), default(info), info.is_required())
 
 
 def accepts(info: FieldInfo) -> str:
@@ -67,7 +69,7 @@ def accepts(info: FieldInfo) -> str:
 
 
 def default(info: FieldInfo) -> str:
-    """Return the default as it would be written; empty when the field must be given."""
+    """Return the default as it would be written; empty when there is none."""
     value = info.get_default(call_default_factory=True) if not info.is_required() else PydanticUndefined
     if value is PydanticUndefined:
         return ""
@@ -123,16 +125,20 @@ def _lengths(limits: dict[str, Any]) -> str:
 
 def _type_name(annotation: Any) -> str:
     origin, parts = get_origin(annotation), get_args(annotation)
+    if origin is None:
+        return _plain_name(annotation)
     if origin is Annotated:
         return _type_name(parts[0])
     if origin is Literal:
         return " or ".join(map(str, parts))
+    if origin is dict:
+        return "a mapping"
     if origin in {Union, types.UnionType}:
         return " or ".join(dict.fromkeys(_type_name(part) for part in parts if part is not type(None)))
-    if origin in {list, frozenset, set, tuple}:
-        return f"a list of {_plural(parts[0])}"
-    if origin is dict or annotation is dict:
-        return "a mapping"
+    return f"a list of {_plural(parts[0])}"
+
+
+def _plain_name(annotation: Any) -> str:
     if isinstance(annotation, type) and issubclass(annotation, StrEnum):
         return " or ".join(annotation)
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
@@ -141,4 +147,5 @@ def _type_name(annotation: Any) -> str:
 
 
 def _plural(annotation: Any) -> str:
-    return {"text": "texts", "a mapping": "mappings"}.get(_type_name(annotation), _type_name(annotation))
+    name = _type_name(annotation)
+    return {"text": "texts", "a mapping": "mappings"}.get(name, name)

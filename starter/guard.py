@@ -5,6 +5,8 @@ With ``--json`` the sentence is one JSON object on stderr, ``{"error": …, "exi
 then stays empty.
 """
 
+import atexit
+import contextlib
 import json
 import os
 import sys
@@ -44,7 +46,13 @@ def run(build: Callable[[], typer.Typer], arguments: Sequence[str]) -> int:
 
 def exit_with(build: Callable[[], typer.Typer], arguments: Sequence[str]) -> NoReturn:
     """Run a command line and end the process."""
-    sys.exit(run(build, arguments))
+    code = run(build, arguments)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    # The SDK's threads outlive a call that was given up, and abort an interpreter that is ending (134).
+    atexit._run_exitfuncs()  # noqa: SLF001 - what sys.exit would do, and nothing more
+    os._exit(int(code))
 
 
 def fail(sentence: str, code: int, *, as_json: bool) -> int:
@@ -83,7 +91,7 @@ def _usage(error: Exception, message: str) -> str:
     """Return what is wrong with the command line, and where its help is."""
     context = getattr(error, "ctx", None)
     path = getattr(context, "command_path", PROGRAM)
-    first = message.strip().rstrip(".")
+    first = message.replace("Value error, ", "").strip().rstrip(".")
     return f"{first[:1].lower()}{first[1:]}; see {path} --help"
 
 

@@ -1,5 +1,6 @@
 """What people see: tables, bars and sentences. Nothing here asks anything; values in, renderables out."""
 
+import json
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -13,7 +14,7 @@ from lull.domain.duration import format_duration
 from lull.domain.lifecycle import ENDED, Status
 from lull.domain.slice import Check, Counts, DrainProof, Outcome, Plan
 from lull.domain.state import Answer, Progress
-from lull.starter.views import JobStatus, Planned, Preview, Row, Slice, SliceState, Started
+from lull.starter.views import JobStatus, Kind, Planned, Preview, Row, Slice, SliceState, Started
 
 BAR_CELLS = 30
 SLICES_SHOWN_MAX = 8
@@ -147,9 +148,7 @@ def eta(progress: Progress, rate: float | None = None) -> float | None:
 
 def _facts(seen: JobStatus) -> Table:
     progress = seen.progress
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
+    table = _pairs()
     table.add_row("job", f"{progress.kind} {escape(progress.namespace)} on {escape(progress.cluster)}")
     if seen.is_live or progress.outcome:
         table.add_row("documents", counts_line(progress.counts))
@@ -186,7 +185,7 @@ def _times(progress: Progress) -> list[tuple[str, str]]:
 
 def _waits(progress: Progress, worked: float) -> str:
     waits = sorted(progress.waited_s.items(), key=lambda pair: -pair[1])[:WAITS_SHOWN_MAX]
-    shown = [f"waited {span(s)} ({s / worked:.0%}): {why}" for why, s in waits if s > 0]
+    shown = [f"waited {span(s)} ({s / worked:.0%}): {why}" for why, s in waits if s >= 0.01 * worked]
     return "".join(f"; {text}" for text in shown)
 
 
@@ -226,20 +225,21 @@ _SLICE_COLOURS = {
 def started(answer: Started) -> RenderableType:
     """Return what became of a request to start a job."""
     text = Text.assemble((answer.job, "bold"), f"  {answer.request}")
+    if answer.progress:
+        text.append("  ").append_text(coloured(answer.progress.status))
     if answer.link:
         text.append(f"\n{answer.link}", style="blue underline")
     if answer.note:
         text.append(f"\n! {answer.note}", style="yellow")
-    return text.append(f"\nnext: lull watch {answer.job}", style="dim")
+    verb = "result" if answer.progress and answer.progress.outcome else "watch"
+    return text.append(f"\nnext: lull {verb} {answer.job}", style="dim")
 
 
 def outcome(answer: Outcome) -> RenderableType:
     """Return how a job ended."""
     heading = Text.assemble((answer.job, "bold"), "  ", coloured(answer.status))
     heading.append(f"  {answer.message}" if answer.message else "")
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
+    table = _pairs()
     table.add_row("documents", counts_line(answer.counts))
     table.add_row("partitions", f"{answer.partitions_done:,} of {answer.partitions:,} done")
     if answer.still_matching:
@@ -291,21 +291,16 @@ def checks(found: Sequence[Check]) -> RenderableType:
 
 def planned(answer: Planned) -> RenderableType:
     """Return what a spec would do."""
-    parts: list[RenderableType] = [Text.assemble((answer.job, "bold"), f"  would {answer.plan.effect}")]
-    parts.append(_plan_table(answer.plan))
+    where = f"  would {answer.plan.effect}: {answer.namespace} on {answer.cluster}"
+    parts: list[RenderableType] = [Text.assemble((answer.job, "bold"), where), _plan_table(answer.plan)]
     parts += [Text(f"! {note}", style="yellow") for note in answer.plan.notes]
-    for preview in answer.previews:
-        parts.append(_preview(preview))
-    if answer.preview_note:
-        parts.append(Text(answer.preview_note, style="dim"))
-    parts.append(Text("nothing was written", style="dim"))
-    return Group(*parts)
+    parts += [_preview(preview) for preview in answer.previews]
+    parts += [Text(answer.preview_note, style="dim")] if answer.preview_note else []
+    return Group(*parts, Text("nothing was written", style="dim"))
 
 
 def _plan_table(plan: Plan) -> Table:
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
+    table = _pairs()
     matching = "" if plan.matching is None else f", about {plan.matching:,} of them match"
     table.add_row("guarantee", escape(str(plan.guarantee)))
     table.add_row("documents", f"about {plan.documents:,} to pass{matching}; {size(plan.bytes)}")
@@ -318,7 +313,83 @@ def _plan_table(plan: Plan) -> Table:
     return table
 
 
+def _pairs() -> Table:
+    """Return a table of names and values without lines."""
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    return table
+
+
 def _preview(preview: Preview) -> RenderableType:
-    """Return one document's change, field by field, as a compact diff."""
-    del preview
-    return Text("")
+    """Return what becomes of one document: the fields that change, one line each."""
+    name = _value(preview.before.get("_id"))
+    text = Text.assemble(("sample ", "dim"), name, (f"  {preview.note}" if preview.note else "", "yellow"))
+    if preview.after is None:
+        return text
+    changes = changed_fields(preview.before, preview.after)
+    for path, before, after in changes[:FIELDS_SHOWN_MAX]:
+        text.append(f"\n  {path}: ")
+        text.append("-" if before is ABSENT else _value(before), style="red")
+        text.append(" → ")
+        text.append("-" if after is ABSENT else _value(after), style="green")
+    if len(changes) > FIELDS_SHOWN_MAX:
+        text.append(f"\n  … {len(changes) - FIELDS_SHOWN_MAX} more fields", style="dim")
+    return text
+
+
+ABSENT = object()
+FIELDS_SHOWN_MAX = 12
+VALUE_CHARACTERS_MAX = 60
+
+
+def changed_fields(before: object, after: object, path: str = "") -> list[tuple[str, object, object]]:
+    """Return (path, before, after) of what differs in two documents, in their own order; lists are one value."""
+    if not (isinstance(before, dict) and isinstance(after, dict)) or _is_extended(before) or _is_extended(after):
+        return [] if _same(before, after) else [(path, before, after)]
+    found: list[tuple[str, object, object]] = []
+    for name in dict.fromkeys([*before, *after]):
+        below = f"{path}.{name}" if path else str(name)
+        found += changed_fields(before.get(name, ABSENT), after.get(name, ABSENT), below)
+    return found
+
+
+def _same(before: object, after: object) -> bool:
+    # To Python 1, 1.0 and True are equal; to MongoDB they are not.
+    return before is after or (ABSENT not in (before, after) and json.dumps(before) == json.dumps(after))
+
+
+def _is_extended(value: dict[str, object]) -> bool:
+    """Return whether this is one value in extended JSON, like ``{"$date": …}``."""
+    return len(value) <= 2 and any(str(name).startswith("$") for name in value)
+
+
+def _value(value: object) -> str:
+    if isinstance(value, dict) and _is_extended(value):
+        value = next(iter(value.values()))
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= VALUE_CHARACTERS_MAX else f"{text[:VALUE_CHARACTERS_MAX]}…"
+
+
+def kinds(found: Sequence[Kind]) -> RenderableType:
+    """Return the kinds with what they do."""
+    table = _pairs()
+    for one in found:
+        table.add_row(Text(one.kind, style="bold"), one.gloss)
+    return Group(table, Text("fields of one: lull kinds KIND", style="dim"))
+
+
+def kind(one: Kind) -> RenderableType:
+    """Return one kind's fields."""
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    for name in ("field", "accepts", "default", "meaning"):
+        table.add_column(name, overflow="fold")
+    for field in one.fields:
+        default = "required" if field.is_required else field.default
+        table.add_row(
+            Text(field.path, style="bold" if field.is_required else ""),
+            escape(field.accepts),
+            escape(field.default),
+            escape(field.meaning),
+        )
+    return Group(Text.assemble((one.kind, "bold"), f"  {one.gloss}"), table)

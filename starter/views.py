@@ -2,11 +2,11 @@
 
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
-from lull.domain.job import JobSpec
-from lull.domain.lifecycle import ENDED, Status
+from lull.domain.lifecycle import ENDED
 from lull.domain.message import Message
-from lull.domain.slice import Check, Counts, Outcome, Plan
+from lull.domain.slice import Check, Counts, Plan
 from lull.domain.state import Progress
 
 
@@ -15,6 +15,7 @@ class Request(StrEnum):
 
     STARTED = "started"  # this request made it start
     ATTACHED = "attached"  # the same request was running already
+    FINISHED = "finished before"  # the same request had been completed; nothing was done again
 
 
 class Started(Message):
@@ -67,6 +68,8 @@ class JobStatus(Message):
     remarks: tuple[str, ...] = ()
     """What keeps the job from running, as far as Temporal can tell: a worker or a server that is away."""
     link: str = ""
+    run_started_at: datetime | None = None
+    """When the workflow's newest run began, which may be long after the job did."""
 
     @property
     def has_ended(self) -> bool:
@@ -91,12 +94,13 @@ class Row(Message):
 
 
 class Preview(Message):
-    """What would become of one document, which never was in Temporal's history."""
+    """What would become of one document, as relaxed extended JSON; never in Temporal's history."""
 
-    before: dict[str, object]
-    after: dict[str, object] | None
+    before: dict[str, Any]
+    after: dict[str, Any] | None
     """None when the document would be deleted."""
     note: str = ""
+    """Why it would stay as it is, or what went wrong with it; empty when there is nothing to say."""
 
 
 class Planned(Message):
@@ -104,6 +108,8 @@ class Planned(Message):
 
     job: str
     digest: str
+    namespace: str = ""
+    cluster: str = ""
     plan: Plan
     previews: tuple[Preview, ...] = ()
     preview_note: str = ""
@@ -122,22 +128,24 @@ class Examined(Message):
     """The answer of ``lull doctor``."""
 
     ok: bool
+    exit_code: int
     checks: tuple[Check, ...]
 
 
-def ended_badly(outcome: Outcome) -> bool:
-    """Return whether the job did not do what was asked."""
-    return outcome.status is not Status.COMPLETED
+class Field(Message):
+    """One field of a spec, as ``lull kinds KIND`` shows it."""
+
+    path: str
+    accepts: str
+    default: str
+    """Empty when there is none."""
+    is_required: bool
+    meaning: str = ""
 
 
-def progress_of(spec: JobSpec, status: Status, as_of: datetime) -> Progress:
-    """Return what is known of a job about which nobody has counted anything yet."""
-    return Progress(
-        job=spec.job,
-        kind=spec.kind,
-        cluster=spec.source.cluster,
-        namespace=spec.source.namespace,
-        status=status,
-        as_of=as_of,
-        spec_digest=spec.digest,
-    )
+class Kind(Message):
+    """One kind of job."""
+
+    kind: str
+    gloss: str
+    fields: tuple[Field, ...] = ()
