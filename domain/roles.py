@@ -12,9 +12,8 @@ from lull.domain.config import ClusterProfile
 from lull.domain.kinds import KINDS
 
 ROLE = "lullWorker"
-LEDGER_ACTIONS = frozenset(
-    {"find", "insert", "update", "remove", "createCollection", "createIndex", "listCollections", "listIndexes"}
-)
+LEDGER_ACTIONS = frozenset({"find", "insert", "update", "createIndex", "listCollections", "listIndexes"})
+"""Collections are created by ``insert``'s own right; nothing is removed: what is old expires."""
 SOURCE_ACTIONS = frozenset({"find", "collStats", "listIndexes", "splitVector"})
 """On what jobs read; the kinds add what they write with."""
 OPTIONAL_ACTIONS: dict[str, str] = {

@@ -107,6 +107,12 @@ class Crash(BaseException):
     """What a killed worker does: nothing runs after it, no cleanup either."""
 
 
+@pytest.fixture(scope="session")
+def make_world() -> type[World]:
+    """For tests that need another server or profile; they close its ``clusters`` themselves."""
+    return World
+
+
 @pytest.fixture
 def world(mongo_uri: str) -> Iterator[World]:
     made = World(mongo_uri)
