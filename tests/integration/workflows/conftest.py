@@ -311,6 +311,12 @@ def world() -> World:
 
 
 @pytest.fixture
+def make_spec() -> Callable[..., Any]:
+    """Return an update spec with these fields on top."""
+    return spec_of
+
+
+@pytest.fixture
 def control_up(temporal_client: Client, world: World) -> Callable[[], Worker]:
     """A worker for workflows and control activities, to be entered when the test wants it."""
     return lambda: control_worker(temporal_client, world)

@@ -31,6 +31,22 @@ async def test_pausing_drains_the_slices_and_proves_that_nothing_can_commit(star
     assert (await job.labels())["LullState"] == "paused"
 
 
+async def test_a_job_is_not_called_paused_while_a_slice_is_still_at_work(start: Any, world: Any):
+    world.obedient = False
+    job = await start()
+    await world.until(lambda: len(world.live) == 2)
+    await job.handle.signal("pause")
+    await world.until(lambda: world.directive.verb is Verb.PAUSE)
+    # Goes through the workflow and the ledger after the pause: what the pause did is done.
+    await job.handle.execute_update("throttle_and_wait", 5)
+    assert ((await job.progress()).status, world.fences) == (Status.PAUSING, 0)
+
+    await world.let(lambda _task: SliceEnd.SLICE_OVER)
+    await job.until_status(Status.PAUSED)
+
+    assert world.live == {}
+
+
 async def test_a_resumed_job_goes_on_where_it_was(start: Any, world: Any):
     job = await start()
     await world.until(lambda: len(world.live) == 2)
