@@ -24,7 +24,7 @@ async def examine(cluster: str = "") -> Examined:
     code = ExitCode.DONE
     try:
         async for check in _checks(cluster):
-            checks.append(check)
+            checks.append(check)  # noqa: PERF401 - those before a failure are kept
     except Unreachable as error:
         checks.append(Check(name=_name_of(checks), ok=False, seen=str(error)))
         code = ExitCode.UNREACHABLE

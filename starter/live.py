@@ -13,30 +13,42 @@ from lull.domain.slice import Counts
 from lull.domain.state import Progress
 from lull.starter.views import Slice, SliceState
 
+RATE_SECONDS_MIN = 2.0
+"""A slice's first page is a poor measure of its pace."""
 REMARKS_MAX = 5
 """Slices fail alike: the first few say it all."""
 
 
 def merge(progress: Progress, slices: Iterable[Slice]) -> Progress:
     """Return *progress* with the counts of running partitions replaced by newer ones from heartbeats."""
-    running, counts = dict(progress.running), progress.counts
+    running, counts, rate = dict(progress.running), progress.counts, 0.0
     for one in slices:
-        if one.partition is None or one.counts is None or one.partition not in running:
-            continue
-        was, now = running[one.partition], one.counts
+        was, now = running.get(one.partition or 0), one.counts
         # A heartbeat can be older than the report that came after it.
-        if now.pages >= was.pages and now.scanned >= was.scanned:
-            running[one.partition] = now
-            counts = _replaced(counts, was, now)
+        if was is None or now is None or one.partition is None or now.pages < was.pages or now.scanned < was.scanned:
+            continue
+        running[one.partition] = now
+        counts = _replaced(counts, was, now)
+        rate += _docs_per_second(one, now.scanned - was.scanned)
+    docs_per_second = rate or progress.docs_per_second
     return progress.model_copy(
         update={
             "running": running,
             "counts": counts,
+            "docs_per_second": docs_per_second,
             "reason": progress.reason or _waiting_for(progress.status, slices),
             "fraction": _fraction(progress, counts),
-            "eta_s": eta_seconds(counts.scanned, progress.documents, progress.docs_per_second),
+            "eta_s": eta_seconds(counts.scanned, progress.documents, docs_per_second),
         }
     )
+
+
+def _docs_per_second(one: Slice, scanned: int) -> float:
+    """Return the pace of a slice since it began; 0 while it is too young to tell, or was started anew."""
+    if one.state is not SliceState.RUNNING or one.attempt > 1 or one.since is None or one.heard_at is None:
+        return 0.0
+    seconds = (one.heard_at - one.since).total_seconds()
+    return scanned / seconds if seconds >= RATE_SECONDS_MIN else 0.0
 
 
 def _replaced(total: Counts, was: Counts, now: Counts) -> Counts:

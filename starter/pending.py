@@ -51,6 +51,9 @@ async def _slice(pending: PendingActivityInfo, converter: DataConverter) -> Slic
         failure=pending.last_failure.message if pending.HasField("last_failure") else "",
         worker=pending.last_worker_identity,
         since=moment.ToDatetime(tzinfo=UTC),
+        heard_at=pending.last_heartbeat_time.ToDatetime(tzinfo=UTC)
+        if pending.HasField("last_heartbeat_time")
+        else None,
     )
 
 

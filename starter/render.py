@@ -243,7 +243,7 @@ def outcome(answer: Outcome) -> RenderableType:
     table.add_row("documents", counts_line(answer.counts))
     table.add_row("partitions", f"{answer.partitions_done:,} of {answer.partitions:,} done")
     if answer.still_matching:
-        table.add_row("still match", f"{answer.still_matching:,} documents, written while the job ran")
+        table.add_row("still match", f"{answer.still_matching:,} documents match the filter now")
     if answer.guarantee:
         table.add_row("guarantee", escape(str(answer.guarantee)))
     if answer.started_at and answer.ended_at:
@@ -389,7 +389,7 @@ def kind(one: Kind) -> RenderableType:
         table.add_row(
             Text(field.path, style="bold" if field.is_required else ""),
             escape(field.accepts),
-            escape(field.default),
+            escape(default),
             escape(field.meaning),
         )
     return Group(Text.assemble((one.kind, "bold"), f"  {one.gloss}"), table)

@@ -56,6 +56,9 @@ class Slice(Message):
     """What the attempt before failed with."""
     worker: str = ""
     since: datetime | None = None
+    """When this attempt began."""
+    heard_at: datetime | None = None
+    """When it last gave a sign of life, with these counts."""
 
 
 class JobStatus(Message):
