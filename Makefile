@@ -31,3 +31,23 @@ test: check ## All checks and all tests, against a real MongoDB and a real Tempo
 .PHONY: format
 format: setup ## Write the code the way the formatter wants it.
 	$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format .
+
+.PHONY: demo
+demo: setup ## Run the main job on a year of flights beside a foreground; KEEP=1 leaves everything up.
+	@$(BIN)/python -m examples.demo
+
+.PHONY: bench
+bench: setup ## Measure throughput against hand-written scripts, and what Temporal costs; QUICK=1 for three minutes.
+	@$(BIN)/python -m benchmarks.throughput
+
+.PHONY: bench-memory
+bench-memory: setup ## Measure a worker's memory over a job of five million documents.
+	@$(BIN)/python -m benchmarks.memory
+
+.PHONY: bench-control
+bench-control: setup ## Measure pauses and handovers under load.
+	@$(BIN)/python -m benchmarks.control
+
+.PHONY: chaos
+chaos: setup ## Kill, freeze and restart everything, many times, and count what was lost.
+	@$(BIN)/python -m benchmarks.chaos
