@@ -96,7 +96,7 @@ class SliceTelemetry:
         self._job, self._kind, self._cluster = job, kind, cluster
         # Attribute mappings are made once: building them would cost more than recording.
         self._of_cluster = {"kind": kind, "cluster": cluster}
-        self._of_job = {"job": job, **self._of_cluster}
+        self._of_job = {signals.JOB: job, **self._of_cluster}
         self._span_attributes: dict[str, str | int] = {
             "lull.job": job,
             "lull.partition": partition,

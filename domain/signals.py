@@ -26,14 +26,17 @@ class Metric(NamedTuple):
     meaning: str
 
 
+JOB = "lull.job"
+"""Not plain ``job``: to Prometheus that is the scraped service, and a metric with two labels of one name is dropped."""
+
 DOCUMENTS = Metric(
     "lull.documents",
     Instrument.COUNTER,
     "{document}",
-    ("job", "kind", "cluster", "result"),
+    (JOB, "kind", "cluster", "result"),
     "documents committed; result is changed, unchanged, skipped or quarantined",
 )
-PAGES = Metric("lull.pages", Instrument.COUNTER, "{page}", ("job", "kind", "cluster"), "pages committed")
+PAGES = Metric("lull.pages", Instrument.COUNTER, "{page}", (JOB, "kind", "cluster"), "pages committed")
 PAGE_HOLD = Metric(
     "lull.page.hold",
     Instrument.HISTOGRAM,
@@ -53,13 +56,13 @@ CONFLICTS = Metric(
 )
 SLICES = Metric("lull.slices", Instrument.COUNTER, "{slice}", ("kind", "cluster", "end"), "slices returned, by reason")
 SLICE_ACTIVE = Metric(
-    "lull.slice.active", Instrument.COUNTER, "s", ("job", "kind", "cluster"), "time slices spent working"
+    "lull.slice.active", Instrument.COUNTER, "s", (JOB, "kind", "cluster"), "time slices spent working"
 )
 SLICE_WAITED = Metric(
     "lull.slice.waited",
     Instrument.COUNTER,
     "s",
-    ("job", "kind", "cluster", "reason"),
+    (JOB, "kind", "cluster", "reason"),
     "time slices spent waiting, by reason",
 )
 FENCES_LOST = Metric(

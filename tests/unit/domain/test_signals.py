@@ -37,7 +37,7 @@ def test_a_metric_has_a_dotted_name_a_unit_and_a_meaning(metric: Metric):
     assert re.fullmatch(r"lull(\.[a-z]+)+", metric.name)
     assert metric.unit in UNITS or re.fullmatch(r"\{[a-z]+\}", metric.unit)
     assert len(metric.meaning.split()) >= 2
-    assert all(re.fullmatch(r"[a-z]+", name) for name in metric.attributes)
+    assert all(re.fullmatch(r"[a-z]+(\.[a-z]+)*", name) for name in metric.attributes)
     assert len(set(metric.attributes)) == len(metric.attributes)
 
 
@@ -50,12 +50,19 @@ def test_no_two_metrics_have_one_name_once_dots_and_underscores_are_the_same():
 @pytest.mark.parametrize("metric", [m for m in METRICS if m.instrument is Instrument.HISTOGRAM], ids=lambda m: m.name)
 def test_a_histogram_is_not_split_by_job(metric: Metric):
     """Every label value multiplies its buckets; jobs come and go without end."""
-    assert "job" not in metric.attributes
+    assert signals.JOB not in metric.attributes
 
 
 def test_no_attribute_can_hold_a_document_or_an_id():
     attributes = {name for metric in METRICS for name in metric.attributes}
-    assert attributes <= {"job", "kind", "cluster", "result", "end", "reason"}
+    assert attributes <= {signals.JOB, "kind", "cluster", "result", "end", "reason"}
+
+
+def test_no_attribute_has_a_name_that_prometheus_uses_itself():
+    """The collector adds ``job`` and ``instance`` to every series; a label given twice makes it drop the metric."""
+    labels = {name.replace(".", "_") for metric in METRICS for name in metric.attributes}
+    assert labels.isdisjoint({"job", "instance", "le", "quantile"})
+    assert not any(label.startswith(("__", "otel_scope_")) for label in labels)
 
 
 @pytest.mark.parametrize("span", SPANS, ids=lambda span: span.name)
