@@ -1,5 +1,6 @@
 """The short writes to the ledger: directives published, fences raised, jobs closed."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import NamedTuple
 
@@ -31,6 +32,8 @@ from lull.domain.slice import (
     Verb,
 )
 
+THREADS_MAX = 32
+"""Short waits for the server, nothing else: as many as control activities may run at a time."""
 POSITIONS_MAX = 100
 """Of a proof: it stays in the workflow's state."""
 STILL_MATCHING_MS_MAX = 5_000
@@ -42,24 +45,26 @@ class Ledger(LedgerPort):
 
     def __init__(self, clusters: Clusters) -> None:
         self._clusters = clusters
+        # Its own threads: an order to pause must not wait behind plans that take half a minute.
+        self._threads = ThreadPoolExecutor(THREADS_MAX, thread_name_prefix="lull-ledger")
 
     @override
     @as_application_error
     async def publish(self, request: PublishRequest) -> None:
         store = self._store(request)
-        await in_thread(lambda _: publish(store, request))
+        await in_thread(self._threads, lambda _: publish(store, request))
 
     @override
     @as_application_error
     async def raise_fences(self, ref: JobRef) -> DrainProof:
         store = self._store(ref)
-        return await in_thread(lambda _: raise_fences(store, ref))
+        return await in_thread(self._threads, lambda _: raise_fences(store, ref))
 
     @override
     @as_application_error
     async def close(self, request: CloseRequest) -> Outcome:
         store, run_id = self._store(request), _workflow_run_id()
-        return await in_thread(lambda _: close(store, request, run_id))
+        return await in_thread(self._threads, lambda _: close(store, request, run_id))
 
     def _store(self, ref: JobRef) -> Store:
         return Store(self._clusters.get(ref.cluster))

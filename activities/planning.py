@@ -1,6 +1,7 @@
 """Plans jobs, opens their ledgers, and examines clusters: the adapter of ``PlanningPort``."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 from typing_extensions import override
 
@@ -17,6 +18,9 @@ from lull.domain.job import JobSpec
 from lull.domain.ports import PlanningPort
 from lull.domain.slice import DoctorReport, DoctorRequest, Opened, OpenRequest, Plan, PlanRequest
 
+THREADS_MAX = 8
+"""A plan samples and counts: more of them at a time would burden the clusters they look at."""
+
 
 class Planning(PlanningPort):
     """Looks at clusters and opens ledgers."""
@@ -24,23 +28,24 @@ class Planning(PlanningPort):
     def __init__(self, clusters: Clusters, registry: Registry) -> None:
         self._clusters = clusters
         self._registry = registry
+        self._threads = ThreadPoolExecutor(THREADS_MAX, thread_name_prefix="lull-planning")
 
     @override
     @as_application_error
     async def plan(self, request: PlanRequest) -> Plan:
         cluster = self._clusters.get(request.spec.source.cluster)
-        return await in_thread(lambda stop: plan(cluster, request.spec, self._registry, stop))
+        return await in_thread(self._threads, lambda stop: plan(cluster, request.spec, self._registry, stop))
 
     @override
     @as_application_error
     async def open(self, request: OpenRequest) -> Opened:
         cluster = self._clusters.get(request.spec.source.cluster)
-        return await in_thread(lambda stop: open_job(cluster, request, self._registry, stop))
+        return await in_thread(self._threads, lambda stop: open_job(cluster, request, self._registry, stop))
 
     @override
     @as_application_error
     async def doctor(self, request: DoctorRequest) -> DoctorReport:
-        return await in_thread(lambda _: doctor.examine(self._clusters, self._registry, request.cluster))
+        return await in_thread(self._threads, lambda _: doctor.examine(self._clusters, self._registry, request.cluster))
 
 
 def plan(cluster: Cluster, spec: JobSpec, registry: Registry, stop: Stop) -> Plan:

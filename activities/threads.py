@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import contextvars
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from temporalio import activity
@@ -34,25 +36,35 @@ class Stop:
             raise Stopped
 
 
-async def in_thread(work: Callable[[Stop], R]) -> R:
+async def in_thread(pool: ThreadPoolExecutor, work: Callable[[Stop], R]) -> R:
     """
-    Return what *work* returns, heartbeating while it runs.
+    Return what *work* returns in a thread of *pool*, heartbeating while it waits and runs.
 
     Cancelled, it tells *work* to stop and still waits for its end before it raises: whoever
     cleans up after the cancellation must not be overtaken by a thread that is still writing.
     """
     stop = Stop()
-    task = asyncio.create_task(asyncio.to_thread(work, stop))
+    # In the activity's own context, so that spans hang under Temporal's.
+    thread = pool.submit(contextvars.copy_context().run, work, stop)
+    waiting = asyncio.wrap_future(thread)
     try:
-        while not task.done():
-            _heartbeat()
-            await asyncio.wait([task], timeout=HEARTBEAT_SECONDS)
+        await _end_of(waiting)
     except asyncio.CancelledError:
         stop.set()
-        with contextlib.suppress(Exception):
-            await task
+        if not thread.cancel():  # Work that has not begun never will; the rest is waited for.
+            await _end_of(waiting, patiently=True)
         raise
-    return task.result()
+    return waiting.result()
+
+
+async def _end_of(waiting: "asyncio.Future[R]", *, patiently: bool = False) -> None:
+    """Return when *waiting* is done, heartbeating until then; *patiently*, cancellation is not heard."""
+    while not waiting.done():
+        _heartbeat()
+        with contextlib.suppress(asyncio.CancelledError) if patiently else contextlib.nullcontext():
+            await asyncio.wait([waiting], timeout=HEARTBEAT_SECONDS)
+    if patiently and not waiting.cancelled():
+        waiting.exception()  # Looked at, so that nobody warns of an error that nobody waits for.
 
 
 def _heartbeat() -> None:
