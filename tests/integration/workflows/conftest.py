@@ -7,6 +7,7 @@ each slice returns and when, which a real one would not.
 
 import asyncio
 import contextlib
+import json
 import os
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -291,8 +292,15 @@ class Job:
 
     async def details(self) -> str:
         """Return the Markdown that the Web UI shows."""
-        metadata = await self.handle.query("__temporal_workflow_metadata", result_type=WorkflowMetadata)
-        return metadata.current_details
+        return (await self._metadata()).current_details
+
+    async def forms(self) -> dict[str, str]:
+        """Return the signals that the Web UI offers, with what it says about them."""
+        definition = (await self._metadata()).definition
+        return {signal.name: signal.description for signal in definition.signal_definitions}
+
+    async def _metadata(self) -> WorkflowMetadata:
+        return await self.handle.query("__temporal_workflow_metadata", result_type=WorkflowMetadata)
 
 
 Start = Callable[..., Awaitable[Job]]
@@ -402,7 +410,7 @@ async def _record(job: Job, test: str) -> None:
     """Keep the history for the replay tests."""
     history = await job.handle.fetch_history()
     name = re.sub(r"[^a-z0-9]+", "-", test.removeprefix("test_")).strip("-")
-    (HISTORIES / f"{name}.json").write_text(history.to_json())
+    (HISTORIES / f"{name}.json").write_text(json.dumps(json.loads(history.to_json()), separators=(",", ":")) + "\n")
 
 
 async def _end(job: Job) -> None:

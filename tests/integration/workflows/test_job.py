@@ -4,6 +4,7 @@ from typing import Any
 
 from temporalio.exceptions import ApplicationError, CancelledError
 
+from lull.domain import orders
 from lull.domain.errors import InvariantBroken, OperatorError, TransientError
 from lull.domain.lifecycle import Status
 from lull.domain.slice import Outcome, SliceEnd, Verb
@@ -82,6 +83,15 @@ async def test_the_web_ui_is_told_the_whole_story(start: Any, world: Any):
         "LullCluster": "main",
         "LullNamespace": "shop.orders",
     }
+
+
+async def test_the_web_ui_offers_every_order_and_says_how_to_write_it(start: Any):
+    job = await start(pages=False)
+
+    forms = await job.forms()
+
+    assert set(orders.ORDER_NAMES) <= set(forms)
+    assert 'nothing, "a reason", or {"reason"' in forms["pause"]
 
 
 async def test_explain_says_what_holds_a_job_back(start: Any, world: Any):
