@@ -51,6 +51,8 @@ class JobState(BaseModel):
     deadline_at: datetime | None = None
     active_s: float = 0.0
     waited_s: dict[str, float] = {}
+    rested_s: dict[int, float] = {}
+    """Seconds that throttled partitions were left alone: their next slices have earned them."""
     waiting_for: str = ""
     """Why slices waited when last heard of, in the one grammar; empty when they did not."""
     pause: PauseNote | None = None

@@ -188,6 +188,8 @@ def fold(state: JobState, report: SliceReport, now: datetime) -> None:
     state.active_s += report.active_s
     state.waited_s = add_waits(state.waited_s, report.waited_s)
     state.tally.record(report.snapshot)
+    if report.end is not SliceEnd.WAITING:
+        state.rested_s.pop(report.snapshot.partition, None)
     if report.note:
         state.warn(report.note)
     if state.status is not Status.RUNNING:
@@ -222,6 +224,13 @@ def rest_seconds(report: SliceReport) -> float:
     if report.end is SliceEnd.WAITING:
         return min(max(report.resume_after_s, REST_SECONDS_MIN), REST_SECONDS_MAX)
     return HELD_SECONDS if report.end in {SliceEnd.PAUSED, SliceEnd.RETIRING} else 0.0
+
+
+def rested(state: JobState, report: SliceReport, seconds: float) -> None:
+    """A throttled partition's next slice has earned the time it was left alone, however often it was."""
+    if report.end is SliceEnd.WAITING:
+        partition = report.snapshot.partition
+        state.rested_s[partition] = state.rested_s.get(partition, 0.0) + seconds
 
 
 def drained(state: JobState, proof: DrainProof) -> None:

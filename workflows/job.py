@@ -205,7 +205,12 @@ class JobWorkflow:
         try:
             report = await workflow.execute_activity_method(
                 PagesPort.run_slice,
-                SliceTask(**dict(self._state.ref), partition=partition, epoch=epoch),
+                SliceTask(
+                    **dict(self._state.ref),
+                    partition=partition,
+                    epoch=epoch,
+                    waited_s=self._state.rested_s.get(partition, 0.0),
+                ),
                 start_to_close_timeout=timedelta(minutes=10),
                 heartbeat_timeout=timedelta(seconds=HEARTBEAT_TIMEOUT_SECONDS),
                 retry_policy=_PATIENCE,
@@ -221,7 +226,9 @@ class JobWorkflow:
         self._changed()
         rest_s = control.rest_seconds(report)
         if rest_s > 0 and self._state.status is Status.RUNNING:
+            began = workflow.now()
             await self._within(rest_s, lambda: self._state.directive.epoch != epoch or not self._may_launch())
+            control.rested(self._state, report, (workflow.now() - began).total_seconds())
 
     async def _drain_and_prove(self) -> None:
         """Paused, with the proof; or whatever was asked for on the way."""

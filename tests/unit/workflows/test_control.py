@@ -221,3 +221,20 @@ def test_an_ending_job_can_be_told_nothing(make_job: Any, status: Status):
     for check in (control.check_pause, control.check_resume, control.check_throttle):
         with pytest.raises(OperatorError, match=f"cannot .* a job that is {status}"):
             check(job)
+
+
+def test_a_throttled_partition_earns_the_time_it_is_left_alone_until_it_has_worked(
+    make_job: Any, make_report: Any, noon: datetime
+):
+    """At a document in twenty minutes one rest is not enough; the rests add up, and are spent once."""
+    job = make_job()
+    next(control.due(job, {}))
+    waiting = make_report(0, end=SliceEnd.WAITING)
+    for _ in range(2):
+        control.fold(job, waiting, noon)
+        control.rested(job, waiting, 300.0)
+
+    assert job.rested_s == {0: 600.0}
+
+    control.fold(job, make_report(0, end=SliceEnd.SLICE_OVER), noon)
+    assert job.rested_s == {}
