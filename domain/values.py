@@ -63,7 +63,7 @@ def _key(key: object, where: str) -> str:
             f"the key {_shown(key)} in {where} is no text; put it in quotes (YAML reads on, no and numbers as other things)"
         )
     if "\x00" in key:
-        raise ValueError(f"the key {_shown(key)} in {where} holds a zero byte, which no field name may")
+        raise ValueError(f"the key {_shown(key)} in {where} holds a zero byte, which no field name may; remove it")
     return key
 
 

@@ -44,3 +44,8 @@ def exit_code(error: LullError) -> ExitCode:
     if isinstance(error, Unreachable):
         return ExitCode.UNREACHABLE
     return ExitCode.FAILED
+
+
+def printable(text: str) -> str:
+    """Return *text* with what would break a line, or steer a terminal, as escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)

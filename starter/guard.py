@@ -21,7 +21,7 @@ import typer
 from typer.main import get_command
 
 from lull.domain.errors import InvariantBroken, LullError
-from lull.starter.errors import ExitCode, exit_code
+from lull.starter.errors import ExitCode, exit_code, printable
 
 PROGRAM = "lull"
 
@@ -57,9 +57,11 @@ def exit_with(build: Callable[[], typer.Typer], arguments: Sequence[str]) -> NoR
 
 def fail(sentence: str, code: int, *, as_json: bool) -> int:
     """Say *sentence* on stderr and return *code*."""
+    # Whatever came from a file or a server must not steer the terminal.
+    sentence = "\n".join(map(printable, sentence.split("\n")))
     text = json.dumps({"error": sentence, "exit_code": int(code)}) if as_json else _marked(sentence)
     try:
-        sys.stderr.write(text.encode("utf-8", "replace").decode() + "\n")
+        sys.stderr.write(text + "\n")
         sys.stderr.flush()
     except (OSError, ValueError):
         return int(code)

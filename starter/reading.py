@@ -15,6 +15,7 @@ import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from lull.domain.errors import OperatorError
+from lull.starter.errors import printable
 
 BYTES_MAX = 1 << 20
 """A spec of more than a megabyte lists documents, which is what a filter is for."""
@@ -25,7 +26,7 @@ DEPTH_MAX = 100
 SHOWN_CHARACTERS_MAX = 60
 
 _TAG = "tag:yaml.org,2002:"
-_AMBIGUOUS = re.compile(r"(?i:yes|no|on|off|y|n)")
+_AMBIGUOUS = re.compile(r"(?i:yes|no|on|off)")
 _OCTAL = re.compile(r"[-+]?0[0-9_]+")
 _JSON_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?")
 _SEXAGESIMAL = re.compile(r"[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?")
@@ -81,7 +82,7 @@ def shown(value: object) -> str:
         text = json.dumps(value, ensure_ascii=False, default=str)
     except (ValueError, RecursionError, TypeError):
         return f"a {type(value).__name__}"
-    text = text.encode("utf-8", "replace").decode()
+    text = printable(text)
     return text if len(text) <= SHOWN_CHARACTERS_MAX else f"{text[:SHOWN_CHARACTERS_MAX]}…"
 
 

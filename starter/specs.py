@@ -17,7 +17,8 @@ from lull.domain.errors import OperatorError
 from lull.domain.job import JobSpec
 from lull.domain.kinds import KINDS, parse_spec
 from lull.starter import fields
-from lull.starter.reading import BYTES_MAX, decode, parse, parse_yaml, shown
+from lull.starter.errors import printable
+from lull.starter.reading import BYTES_MAX, SHOWN_CHARACTERS_MAX, decode, parse, parse_yaml, shown
 
 STDIN = "-"
 PROBLEMS_MAX = 20
@@ -70,7 +71,7 @@ def spec_of(value: Any, name: str) -> JobSpec:
         more = [f"… and {len(problems) - PROBLEMS_MAX} more"] if len(problems) > PROBLEMS_MAX else []
         raise OperatorError("\n".join([*problems[:PROBLEMS_MAX], *more])) from None
     except (ValueError, RecursionError) as error:
-        raise OperatorError(str(error)) from None
+        raise OperatorError(printable(str(error))) from None
 
 
 # --- overrides ------------------------------------------------------------------------------------
@@ -168,7 +169,7 @@ def _problem(path: Path_, error: Any, value: Mapping[str, Any], model: type[Base
         case "missing":
             return f"{place} is missing; give {_accepted(path, model)}"
         case "value_error":
-            return _with_place(place, str(error["ctx"]["error"]))
+            return _with_place(place, printable(str(error["ctx"]["error"])))
         case _:
             return f"{place}: saw {shown(error['input'])}; it takes {_accepted(path, model, error['msg'])}"
 
@@ -204,7 +205,13 @@ def _suggestion(path: Path_, model: type[BaseModel]) -> str:
 
 def _written(path: Path_) -> str:
     """Return *path* as ``--set`` takes it."""
-    return ".".join(f'"{part}"' if isinstance(part, str) and re.search(r'[."=]', part) else str(part) for part in path)
+    return ".".join(_segment(str(part)) for part in path)
+
+
+def _segment(name: str) -> str:
+    if re.fullmatch(r"[\w$-]+", name):
+        return name if len(name) <= SHOWN_CHARACTERS_MAX else f"{name[:SHOWN_CHARACTERS_MAX]}…"
+    return shown(name)
 
 
 def _kind_of(value: object) -> str:
