@@ -27,7 +27,7 @@ def digests() -> dict[str, bytes]:
 def documents() -> Iterator[dict[str, Any]]:
     """Yield every flight as it must be after the job."""
     for row in flights.rows():
-        yield flights.document(row) | _added(row)
+        yield flights.document(row) | added(row)
 
 
 def digest(document: Mapping[str, Any]) -> bytes:
@@ -36,7 +36,8 @@ def digest(document: Mapping[str, Any]) -> bytes:
     return hashlib.blake2b(bson.encode(ordered), digest_size=16).digest()
 
 
-def _added(row: Mapping[str, str]) -> dict[str, Any]:
+def added(row: Mapping[str, str]) -> dict[str, Any]:
+    """Return the fields that the job adds to this row."""
     if "air_time" not in row:
         return {}
     # Of the double that is nearest to the quotient, as the transform's is; 3,498 flights are exact ties.
