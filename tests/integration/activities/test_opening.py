@@ -6,8 +6,11 @@ from typing import Any
 import pytest
 from temporalio.exceptions import ApplicationError
 
-from lull.activities import claims
+from lull.activities import claims, opening
 from lull.activities.opening import Step
+from lull.activities.survey import survey
+from lull.activities.threads import Stop
+from lull.domain.errors import FenceLost
 from lull.domain.lifecycle import Status
 from lull.domain.slice import CloseRequest
 
@@ -25,9 +28,9 @@ async def end(world: Any, spec: Any, status: Status, *, incarnation: int = 1) ->
     await world.ledger.close(CloseRequest(**dict(ref), status=status, message=f"it {status}"))
 
 
-async def refused(opening: Any) -> str:
+async def refused(attempt: Any) -> str:
     with pytest.raises(ApplicationError) as caught:
-        await opening
+        await attempt
     assert caught.value.type == "OperatorError"
     return str(caught.value)
 
@@ -167,11 +170,6 @@ async def test_an_opening_that_crashed_is_done_again(world: Any, step: Step, run
 @pytest.mark.parametrize("step", [s for s in Step if s is not Step.RUNNING])
 async def test_an_opening_that_was_given_up_cannot_overtake_its_successor(world: Any, step: Step):
     """A zombie attempt goes on after a later attempt has opened the ledger: it loses."""
-    from lull.activities import opening
-    from lull.activities.survey import survey
-    from lull.activities.threads import Stop
-    from lull.domain.errors import FenceLost
-
     spec = world.spec()
     request = world.request(spec)
     found = survey(world.cluster, spec, world.registry, Stop())
@@ -187,6 +185,26 @@ async def test_an_opening_that_was_given_up_cannot_overtake_its_successor(world:
     assert (job["incarnation"], job["status"]) == (successor[0].plan.incarnation, "running")
     assert [holder["incarnation"] for holder in world.holders()] == [2]
     assert [p["status"] for p in world.partitions(spec, 2)] == ["idle"]
+
+
+async def test_a_start_that_lost_the_race_for_an_ended_id_looks_again(world: Any, monkeypatch: pytest.MonkeyPatch):
+    """Two runs start an ended job over; one is opened between the other's look and its claim."""
+    spec = world.spec()
+    await world.open(spec)
+    await end(world, spec, Status.CANCELLED)
+    original, rivals = opening._replace_job, []
+
+    def overtaken(*arguments: Any) -> bool:
+        if not rivals:
+            rivals.append("run-2")
+            found = survey(world.cluster, spec, world.registry, Stop())
+            opening.open_ledger(world.store, world.request(spec, run="run-2", again=True), found, lambda _: None)
+        return original(*arguments)
+
+    monkeypatch.setattr(opening, "_replace_job", overtaken)
+    assert (await world.open(spec, run="run-3", again=True)).plan.incarnation == 3
+    assert [p["status"] for p in world.partitions(spec, 2)] == ["closed"]
+    assert world.store.job(spec.job)["temporal"]["run_id"] == "run-3"
 
 
 class TestClaims:
