@@ -17,15 +17,15 @@ from pymongo.collection import Collection
 from pymongo.errors import PyMongoError
 
 from lull.activities.mongo import Cluster, Document, Key, describe, pack, unpack
-from lull.domain.errors import FenceLost, InvariantBroken
+from lull.activities.store import CLOSED, DONE, IDLE, PARTITIONS, RESTING, RUNNING, UNFINISHED, partition_id
+from lull.domain.errors import FenceLost, InvariantBroken, TransientError
 from lull.domain.slice import Counts, PartitionSnapshot, SliceTask
 
 log = logging.getLogger("lull.lease")
 
 
-def partition_id(job: str, incarnation: int, number: int) -> str:
-    """Return a partition's ``_id`` in the ledger."""
-    return f"{job}#{incarnation}#{number}"
+TAKES_MAX = 10
+"""Each failed one means that somebody else raised the fence in between."""
 
 
 @dataclass(slots=True)
@@ -51,9 +51,9 @@ class Lease:
         """
         changes: Document = {"position": pack(position), "counts": counts.model_dump()}
         if done:
-            changes |= {"status": "done", "session": None}
+            changes |= {"status": DONE, "session": None}
         result = self._partitions.update_one(
-            {"_id": self._id, "fence": self.fence, "status": "running", "counts.pages": self.counts.pages},
+            {"_id": self._id, "fence": self.fence, "status": RUNNING, "counts.pages": self.counts.pages},
             {"$set": changes, "$currentDate": {"updated_at": True}},
             session=session,
         )
@@ -66,13 +66,13 @@ class Lease:
         """Remember what the ledger now says."""
         self.position, self.counts, self.done = position, counts, done
 
-    def release(self) -> None:
-        """The partition is idle and nobody's. Best effort: a successor ends the session anyway."""
+    def release(self, *, resting: bool) -> None:
+        """The partition is nobody's, *resting* if the throttle holds it. Best effort: a successor ends the session anyway."""
         try:
             self.session.end_session()
             self._partitions.update_one(
-                {"_id": self._id, "fence": self.fence, "status": "running"},
-                {"$set": {"status": "idle", "session": None}},
+                {"_id": self._id, "fence": self.fence, "status": RUNNING},
+                {"$set": {"status": RESTING if resting else IDLE, "session": None}},
             )
         except PyMongoError as error:
             log.info("partition %d: could not be given back (%s); its successor will", self.number, describe(error))
@@ -87,41 +87,67 @@ def take(cluster: Cluster, task: SliceTask, owner: str) -> Lease:
     """
     Return the lease of the task's partition: predecessor's session ended, fence raised at majority.
 
-    A partition that is already done comes back with ``done`` set and its fence as it was.
-    Raises InvariantBroken if the ledger does not know the partition.
+    A partition that is already done comes back with ``done`` set and its fence as it was. Raises
+    InvariantBroken if the ledger does not know the partition, FenceLost if its incarnation has ended.
     """
-    partitions = cluster.ledger("partitions")
+    return _take(cluster, task, owner, None)
+
+
+def renew(cluster: Cluster, task: SliceTask, owner: str, lease: Lease) -> Lease:
+    """
+    Return *lease* anew, as the ledger has it, after an error that left its last page in doubt.
+
+    Raises FenceLost if it was overtaken: the partition is its successor's, or nobody's for a reason.
+    """
+    return _take(cluster, task, owner, lease.fence)
+
+
+def _take(cluster: Cluster, task: SliceTask, owner: str, fence: int | None) -> Lease:
+    partitions = cluster.ledger(PARTITIONS)
     key = partition_id(task.job, task.incarnation, task.partition)
-    found = partitions.find_one({"_id": key})
-    if found is None:
-        raise InvariantBroken(
-            f"the ledger has no partition {key}; the slice was asked for by an older ledger's workflow"
-        )
     session = cluster.client.start_session(causal_consistency=False)
-    if found["status"] != "done":
+    for _ in range(TAKES_MAX):
+        found = partitions.find_one({"_id": key})
+        if found is None:
+            raise InvariantBroken(
+                f"the ledger has no partition {key}; the slice was asked for by an older ledger's workflow"
+            )
+        if fence is not None and found["fence"] != fence:
+            raise FenceLost(f"partition {task.partition}: fence {fence} was overtaken by {found['fence']}")
+        if found["status"] == CLOSED:
+            raise FenceLost(f"partition {key} was closed: its job has ended, or was started over")
+        if found["status"] == DONE:
+            return _lease(partitions, found, session)
         end_session(cluster, found.get("session"))
-        found = _raise_fence(partitions, key, session, owner) or partitions.find_one({"_id": key}) or found
-    if found["status"] == "closed":
-        raise FenceLost(f"partition {key} was closed: its job has ended, or was started over")
+        raised = _raise_fence(partitions, found, session, owner)
+        if raised is not None:
+            return _lease(partitions, raised, session)
+    raise TransientError(f"partition {task.partition}: others raised its fence {TAKES_MAX} times meanwhile")
+
+
+def _lease(partitions: Collection[Document], found: Document, session: ClientSession) -> Lease:
     return Lease(
-        number=task.partition,
+        number=found["number"],
         fence=found["fence"],
         position=unpack(found["position"]) or unpack(found["after"]),
         upto=unpack(found["upto"]),
         counts=Counts.model_validate(found["counts"]),
-        done=found["status"] == "done",
+        done=found["status"] == DONE,
         session=session,
         _partitions=partitions,
-        _id=key,
+        _id=found["_id"],
     )
 
 
-def _raise_fence(partitions: Collection[Document], key: str, session: ClientSession, owner: str) -> Document | None:
+def _raise_fence(
+    partitions: Collection[Document], found: Document, session: ClientSession, owner: str
+) -> Document | None:
+    # The fence it was found with: only then was the session that was ended its last one.
     return partitions.find_one_and_update(
-        {"_id": key, "status": {"$in": ["idle", "running"]}},
+        {"_id": found["_id"], "fence": found["fence"], "status": {"$in": list(UNFINISHED)}},
         {
             "$inc": {"fence": 1},
-            "$set": {"status": "running", "session": session.session_id["id"], "owner": owner},
+            "$set": {"status": RUNNING, "session": session.session_id["id"], "owner": owner},
             "$currentDate": {"updated_at": True},
         },
         return_document=ReturnDocument.AFTER,

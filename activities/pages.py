@@ -11,7 +11,9 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
+from pymongo.read_concern import ReadConcern
 from temporalio import activity
 from typing_extensions import override
 
@@ -20,6 +22,7 @@ from lull.activities.errors import as_application_error
 from lull.activities.kinds import PartitionWork
 from lull.activities.mongo import Cluster, Clusters, Document, world_errors
 from lull.activities.slices import Slice, SliceParts
+from lull.activities.store import JOBS, QUARANTINE
 from lull.activities.telemetry import SliceTelemetry
 from lull.activities.transforms import Registry
 from lull.activities.watch import Watch, Watches
@@ -63,7 +66,7 @@ class Pages(PagesPort):
     def _work(self, task: SliceTask, running: "_Running") -> SliceReport:
         cluster = self._clusters.get(task.cluster)
         with world_errors(f"cluster {task.cluster}"):
-            job = cluster.ledger("jobs").find_one(
+            job = cluster.ledger(JOBS).find_one(
                 {"_id": task.job}, {"spec": 1, "plan": 1, "incarnation": 1, "walk_index": 1}
             )
         if job is None or job["incarnation"] != task.incarnation:
@@ -97,21 +100,30 @@ class Pages(PagesPort):
     def _partition_work(self, cluster: Cluster, task: SliceTask, job: Document) -> PartitionWork:
         spec = parse_spec(job["spec"])
         plan = Plan.model_validate(job["plan"])
+        transactional = plan.guarantee.promise is Promise.EXACTLY_ONCE
+        source = cluster.source(spec)
         return PartitionWork(
             spec=spec,
             plan=plan,
-            source=cluster.source(spec),
+            # What an election could still undo must not decide that a document is passed over.
+            source=source.with_options(read_concern=ReadConcern("majority")) if transactional else source,
             upto=None,  # the lease knows
             walk_index=(job.get("walk_index") or {}).get("name", "_id_"),
-            transactional=plan.guarantee.promise is Promise.EXACTLY_ONCE,
+            transactional=transactional,
             registry=self._registry,
             comment=f"lull job={task.job} partition={task.partition}",
             quarantine=spec.on_poison.quarantine,
+            quarantined=partial(_quarantined, cluster, task),
         )
 
     def close(self) -> None:
         """No thread of a finished slice is left."""
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _quarantined(cluster: Cluster, task: SliceTask) -> list[Any]:
+    passed_over = {"_id.job": task.job, "_id.incarnation": task.incarnation, "partition": task.partition}
+    return [found["document_id"] for found in cluster.ledger(QUARANTINE).find(passed_over, {"document_id": 1})]
 
 
 class _Running:

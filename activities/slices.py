@@ -9,13 +9,15 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from datetime import UTC, datetime
+from typing import NamedTuple
 
+from bson.errors import BSONError
+from pymongo import ReplaceOne
 from pymongo.client_session import ClientSession
 from pymongo.errors import PyMongoError
 from pymongo.read_concern import ReadConcern
@@ -23,13 +25,15 @@ from pymongo.read_concern import ReadConcern
 from lull.activities import lease as leases
 from lull.activities.kinds import Page, PageAdapter, PageAgain, PartitionWork, Poison, Written, adapter_for
 from lull.activities.lease import Lease
-from lull.activities.mongo import MAJORITY, Cluster, describe, error_class, pack, translated
+from lull.activities.mongo import MAJORITY, Cluster, Document, Key, describe, error_class, pack, translated
+from lull.activities.store import PARTITIONS, QUARANTINE, RETENTION
 from lull.activities.telemetry import SliceTelemetry
 from lull.activities.watch import View, Watch
 from lull.domain import pacing
 from lull.domain.errors import FenceLost, OperatorError, TransientError
 from lull.domain.failure import ErrorClass
-from lull.domain.slice import Counts, PartitionSnapshot, SliceEnd, SliceReport, SliceTask, Verb
+from lull.domain.job import Walk
+from lull.domain.slice import Counts, PartitionSnapshot, Plan, SliceEnd, SliceReport, SliceTask, Verb
 
 log = logging.getLogger("lull.slice")
 
@@ -40,10 +44,16 @@ BLIND_SECONDS_MAX = 10.0
 COMMIT_TRIES_MAX = 3
 HOT_TRIES_MAX = 40
 """Conflicts in a row on a page of one document, half a minute's worth, before it counts as poison."""
-QUARANTINE_DAYS = 30
 _SNAPSHOT = ReadConcern("snapshot")
 _WAIT_SECONDS_MAX = 1.0
 """A page read longer ago than this is read again."""
+
+
+class _Ahead(NamedTuple):
+    """What is read while the page before it is written."""
+
+    docs: int
+    page: Future[Page | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +76,11 @@ class Slice:
         self._limits = parts.work.spec.limits
         self._lease = lease
         self._adapter: PageAdapter = adapter_for(parts.work)
-        self._size = pacing.PageSize()
+        self._size = pacing.first(_expected_bytes(parts.work.plan))
         self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="lull-read")
-        self._ahead: Future[Page | None] | None = None
+        self._ahead: _Ahead | None = None
+        self._again: Page | None = None
+        """A page that is written once more, knowing better."""
         self._drain = threading.Event()
         self._started = time.monotonic()
         self._credit: pacing.Credit | None = None
@@ -76,7 +88,8 @@ class Slice:
         self._waiting_for = ""
         self._resume_after = 0.0
         self._note = ""
-        self._conflicts = 0
+        self._failures = 0
+        """Of the page in hand and smaller ones, in a row."""
         self._away_since: float | None = None
         self.alive_at = self._started
         """When the loop last moved, on the monotonic clock: a stuck slice must not heartbeat."""
@@ -95,12 +108,14 @@ class Slice:
 
     def run(self) -> SliceReport:
         """Commit pages until there is a reason to return, and return it."""
+        end = None
         try:
             end = self._until_end()
         finally:
             self._reader.shutdown(wait=True, cancel_futures=True)
-            self._adapter.rewind()
-            self._lease.release()
+            with suppress(PyMongoError):
+                self._adapter.close()
+            self._lease.release(resting=end is SliceEnd.WAITING)
         seconds = time.monotonic() - self._started
         active = max(0.0, seconds - sum(self._waited.values()))
         self._parts.telemetry.ended(end, active, self._waited)
@@ -116,11 +131,15 @@ class Slice:
     # -- the loop --------------------------------------------------------------------------------
 
     def _until_end(self) -> SliceEnd:
+        try:
+            return self._outlasting()
+        except FenceLost:
+            return self._overtaken()
+
+    def _outlasting(self) -> SliceEnd:
         while True:
             try:
                 return self._pages()
-            except FenceLost:
-                return self._overtaken()
             except PyMongoError as error:
                 end = self._recover(error)
                 if end is not None:
@@ -144,21 +163,24 @@ class Slice:
         if self._drain.is_set():
             return SliceEnd.DRAINING
         view = self._view()
-        if view is None or view.directive.verb is Verb.RETIRE:
-            return SliceEnd.DRAINING if view is None else SliceEnd.RETIRING
-        if view.directive.verb is Verb.PAUSE:
-            return SliceEnd.PAUSED
-        return SliceEnd.SLICE_OVER if self._seconds_left() <= 0 else None
+        if view is None:
+            return SliceEnd.DRAINING
+        over = SliceEnd.SLICE_OVER if self._seconds_left() <= 0 else None
+        return _ENDS.get(view.directive.verb, over)
 
     def _seconds_left(self) -> float:
         return self._parts.task.seconds_max - (time.monotonic() - self._started)
 
-    def _view(self) -> View | None:
-        """Return a view that may be trusted, waiting for one; None when told to drain meanwhile."""
+    def _view(self, since: float = 0.0) -> View | None:
+        """
+        Return a view that may be trusted, waiting for one; None when told to drain meanwhile.
+
+        It was read at *since*, of the monotonic clock, or later.
+        """
         blind_since = time.monotonic()
         while True:
             view, now = self._parts.watch.view, time.monotonic()
-            if view is not None and not view.is_stale(now) and view.directive.epoch >= self._parts.task.epoch:
+            if view is not None and view.read_at >= since and self._is_trusted(view, now):
                 return view
             if now - blind_since > BLIND_SECONDS_MAX:
                 raise TransientError(
@@ -167,6 +189,9 @@ class Slice:
             if self._drain.is_set():
                 return None
             self._wait("directive", "the ledger: directive stale", 0.2)
+
+    def _is_trusted(self, view: View, now: float) -> bool:
+        return not view.is_stale(now) and view.directive.epoch >= self._parts.task.epoch
 
     def _wait(self, reason: str, label: str, seconds: float) -> None:
         """Wait, early ended by any change of the directive; the time counts as waited for *reason*."""
@@ -205,6 +230,7 @@ class Slice:
             self._wait("throttle", f"throttle: {rate:g} docs/s for this slice", seconds)
             if (end := self._told_to_stop()) is not None:
                 return end
+        self._credit = None
         return None
 
     def _charge(self, counts: Counts) -> None:
@@ -214,27 +240,44 @@ class Slice:
     # -- reading ---------------------------------------------------------------------------------
 
     def _next_page(self) -> Page | None:
+        page, self._again = self._again, None
+        if page is not None:
+            return page
+        rate, docs = self._rate(), self._docs()
+        if self._ahead is not None and rate is not None and self._ahead.docs > docs:
+            self._forget_ahead()  # It was read before there was a throttle.
         if self._ahead is None:
-            self._ahead = self._reader.submit(self._read, self._lease.position, self._docs())
-        page = self._ahead.result()
+            self._read_ahead(self._lease.position, docs)
+        assert self._ahead is not None
+        page = self._ahead.page.result()
         self._ahead = None
-        if page is not None and not page.last and self._rate() is None:
-            self._ahead = self._reader.submit(self._read, page.upto, self._docs())
+        if page is not None and not page.last and rate is None:
+            self._read_ahead(page.upto, docs)
         return page
 
-    def _read(self, after: Any, docs: int) -> Page | None:
+    def _read_ahead(self, after: Key | None, docs: int) -> None:
+        self._ahead = _Ahead(docs, self._reader.submit(self._read, after, docs))
+
+    def _read(self, after: Key | None, docs: int) -> Page | None:
+        namespace = self._parts.work.spec.source.namespace
         try:
             return self._adapter.read(after, docs)
         except PyMongoError as error:
             if error_class(error) in {ErrorClass.WORLD, ErrorClass.CONFLICT}:
                 raise
-            raise OperatorError(str(translated(error, f"reading {self._parts.work.spec.source.namespace}"))) from error
+            raise OperatorError(str(translated(error, f"reading {namespace}"))) from error
+        except BSONError as error:
+            raise OperatorError(
+                f"reading {namespace}: an _id that is no valid BSON cannot be walked past ({type(error).__name__}); "
+                "mend or remove that document"
+            ) from None
 
     def _forget_ahead(self) -> None:
         """What was read ahead is dropped: the next page is read from the committed position."""
+        self._again = None
         if self._ahead is not None:
             with suppress(PyMongoError, OperatorError):
-                self._ahead.result()
+                self._ahead.page.result()
             self._ahead = None
         self._adapter.rewind()
 
@@ -243,33 +286,32 @@ class Slice:
     def _write(self, page: Page) -> bool:
         """Commit the page, or make the next one smaller. Returns whether the slice may go on."""
         try:
-            written = self._transact(page)
+            written = self._in_transaction(lambda session: self._adapter.write(page, session))
+        except PageAgain:
+            self._again = page
+            return True
         except PyMongoError as error:
             return self._failed(page, error)
-        self._conflicts = 0
+        self._failures = 0
         if written.upto != page.upto:
             self._forget_ahead()
         self._charge(written.counts)
         if written.blocked is not None:
-            self._note = (
-                f"{written.blocked.error_type} in partition {self._lease.number}; the position stands before it"
-            )
-            return False
+            return self._stop_before(written.blocked)
         return not written.poison or not self._too_much_poison()
 
-    def _transact(self, page: Page) -> Written:
-        while True:
-            with suppress(PageAgain):
-                return self._in_transaction(lambda session: self._adapter.write(page, session))
+    def _stop_before(self, poison: Poison) -> bool:
+        self._note = f"{poison.error_type} in partition {self._lease.number}; the position stands before it"
+        return False
 
-    def _in_transaction(self, write: Any) -> Written:
+    def _in_transaction(self, write: Callable[[ClientSession | None], Written]) -> Written:
         """The written page and its position are committed together, or neither is."""
         session = self._lease.session if self._parts.work.transactional else None
         began_ns, began = time.time_ns(), time.monotonic()
         if session is not None:
             session.start_transaction(read_concern=_SNAPSHOT, write_concern=MAJORITY)
         try:
-            written: Written = write(session)
+            written = write(session)
             counts = self._lease.counts.plus(written.counts)
             self._quarantine(written.poison, session)
             self._lease.advance(session, written.upto, counts, done=written.last)
@@ -284,7 +326,7 @@ class Slice:
             self._size,
             docs=written.counts.scanned,
             hold_ms=held_ms,
-            page_bytes=written.counts.bytes,
+            page_bytes=written.page_bytes,
             hold_ms_target=self._limits.page_hold_ms,
             docs_max=self._limits.page_docs_max,
         )
@@ -299,63 +341,66 @@ class Slice:
 
     def _failed(self, page: Page, error: PyMongoError) -> bool:
         kind = error_class(error)
-        alone = page.docs <= 1
-        if kind is ErrorClass.CONFLICT:
-            self._conflicts += 1
-            self._parts.telemetry.conflict()
-            if not (alone and self._conflicts > HOT_TRIES_MAX):
-                self._shrink()
-                pause_ms = pacing.conflict_pause_ms(self._conflicts, random.random())  # noqa: S311 - jitter
-                self._wait("write conflict", f"write-conflict: {self._conflicts} in a row", pause_ms / 1_000)
-                return True
-        elif kind not in {ErrorClass.POISON, ErrorClass.TOO_BIG}:
+        if kind not in {ErrorClass.CONFLICT, ErrorClass.POISON, ErrorClass.TOO_BIG}:
             raise error
-        elif not alone:
-            self._shrink()
-            return True
-        return self._pass_over(page, error)
-
-    def _shrink(self) -> None:
-        self._size = pacing.after_conflict(self._size)
+        self._failures += 1
+        self._size = pacing.after_conflict(self._size, page.docs)
         self._forget_ahead()
+        is_conflict = kind is ErrorClass.CONFLICT
+        if is_conflict:
+            self._parts.telemetry.conflict()
+        if page.docs <= 1 and not (is_conflict and self._failures <= HOT_TRIES_MAX):
+            return self._pass_over(page, error)
+        if is_conflict:
+            self._back_off("write conflict", f"write-conflict: {self._failures} in a row")
+        return True
+
+    def _back_off(self, reason: str, label: str) -> None:
+        pause_ms = pacing.conflict_pause_ms(self._failures, random.random())  # noqa: S311 - jitter
+        self._wait(reason, label, pause_ms / 1_000)
 
     def _pass_over(self, page: Page, error: PyMongoError) -> bool:
         """The one document of *page* goes to quarantine, or the slice ends before it."""
-        self._forget_ahead()
-        self._conflicts = 0
         suspect = self._adapter.suspect(page)
         if suspect is None:
-            return True
+            return self._nobodys_fault(error)
+        poison = Poison.of(suspect.value, error)
         if not self._parts.work.quarantine:
-            self._note = f"{describe(error)} in partition {self._lease.number}; the position stands before it"
-            return False
-        details = getattr(error, "details", None) or {}
-        message = str(details.get("errmsg", error))[:500]
-        poison = Poison(suspect.value, type(error).__name__, message, getattr(error, "code", None))
+            return self._stop_before(poison)
         counts = Counts(scanned=1, seen=1, quarantined=1, pages=1)
         self._in_transaction(lambda _session: Written(counts, page.upto, page.last, (poison,)))
+        self._failures = 0
         return not self._too_much_poison()
 
+    def _nobodys_fault(self, error: PyMongoError) -> bool:
+        """What failed is gone, or others came beside it: read again. Raises *error* if that never helps."""
+        if self._failures > HOT_TRIES_MAX:
+            raise error
+        self._back_off("page refused", f"page-refused: {describe(error)}, {self._failures} in a row")
+        return True
+
     def _quarantine(self, poison: Iterable[Poison], session: ClientSession | None) -> None:
-        task = self._parts.task
-        quarantine = self._parts.cluster.ledger("quarantine")
-        now = datetime.now(UTC)
-        for each in poison:
-            key = {"job": task.job, "incarnation": task.incarnation, "id": each.document_id}
-            entry = {
-                "_id": key,
-                "job": task.job,
-                "incarnation": task.incarnation,
-                "namespace": self._parts.work.spec.source.namespace,
-                "document_id": each.document_id,
-                "error": {"type": each.error_type, "message": each.message, "code": each.code},
-                "attempt": 1,
-                "partition": task.partition,
-                "position": pack(self._lease.position),
-                "at": now,
-                "expires_at": now + timedelta(days=QUARANTINE_DAYS),
-            }
-            quarantine.replace_one({"_id": key}, entry, upsert=True, session=session)
+        entries = [self._entry(each) for each in poison]
+        if entries:
+            self._parts.cluster.ledger(QUARANTINE).bulk_write(
+                [ReplaceOne({"_id": entry["_id"]}, entry, upsert=True) for entry in entries], session=session
+            )
+
+    def _entry(self, poison: Poison) -> Document:
+        task, now = self._parts.task, datetime.now(UTC)
+        return {
+            "_id": {"job": task.job, "incarnation": task.incarnation, "id": poison.document_id},
+            "job": task.job,
+            "incarnation": task.incarnation,
+            "namespace": self._parts.work.spec.source.namespace,
+            "document_id": poison.document_id,
+            "error": {"type": poison.error_type, "message": poison.message, "code": poison.code},
+            "attempt": 1,
+            "partition": task.partition,
+            "position": pack(self._lease.position),
+            "at": now,
+            "expires_at": now + RETENTION,
+        }
 
     def _too_much_poison(self) -> bool:
         """Whether the whole job has more documents in quarantine than its policy allows."""
@@ -366,17 +411,19 @@ class Slice:
         task = self._parts.task
         match = {"$match": {"job": task.job, "incarnation": task.incarnation}}
         total = {"$group": {"_id": None, "quarantined": {"$sum": "$counts.quarantined"}}}
-        found = next(iter(self._parts.cluster.ledger("partitions").aggregate([match, total])), None)
+        found = next(iter(self._parts.cluster.ledger(PARTITIONS).aggregate([match, total])), None)
         return found is not None and found["quarantined"] > most
 
     def _overtaken(self) -> SliceEnd:
         """Another slice has the partition, or whoever must be sure that nothing runs has raised its fence."""
         self._parts.telemetry.fence_lost()
         log.warning("fence %d was overtaken; nothing was committed under it", self._lease.fence)
-        end = self._told_to_stop()
-        if end in {SliceEnd.PAUSED, SliceEnd.RETIRING}:
-            return end
-        raise FenceLost(f"partition {self._lease.number}: fence {self._lease.fence} was overtaken")
+        # Whoever raises fences has published the reason before: a view from now on shows it.
+        view = self._view(since=time.monotonic())
+        end = None if view is None else _ENDS.get(view.directive.verb)
+        if end is None:
+            raise FenceLost(f"partition {self._lease.number}: fence {self._lease.fence} was overtaken")
+        return end
 
     def _recover(self, error: PyMongoError) -> SliceEnd | None:
         """Outlast what the world does: wait, take the lease anew, go on from what the ledger says."""
@@ -388,16 +435,24 @@ class Slice:
         log.info("the server is away (%s); the position is read from the ledger", describe(error))
         if now - self._away_since > WORLD_PATIENCE_SECONDS:
             raise translated(error, f"cluster {self._parts.cluster.name}") from error
-        with suppress(PyMongoError):
-            self._forget_ahead()
+        self._forget_ahead()
+        self._adapter.close()
         self._wait("server away", f"cluster {self._parts.cluster.name}: {describe(error)}", 0.1 + 0.4 * random.random())  # noqa: S311
         if self._drain.is_set():
             return SliceEnd.DRAINING
         with suppress(PyMongoError):
             self._lease.session.end_session()
-        with suppress(PyMongoError):
-            self._lease = leases.take(self._parts.cluster, self._parts.task, self._parts.owner)
+            self._lease = leases.renew(self._parts.cluster, self._parts.task, self._parts.owner, self._lease)
         return None
+
+
+_ENDS = {Verb.PAUSE: SliceEnd.PAUSED, Verb.RETIRE: SliceEnd.RETIRING}
+
+
+def _expected_bytes(plan: Plan) -> float:
+    """Return the average size of a document to be walked, as planned; 0 if that is not known."""
+    is_known = plan.walk is Walk.RANGE and plan.documents > 0
+    return plan.bytes / plan.documents if is_known else 0.0
 
 
 def _abort(session: ClientSession | None) -> None:

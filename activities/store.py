@@ -22,8 +22,14 @@ from lull.domain.slice import Counts, JobRef, PartitionSnapshot
 
 JOBS, PARTITIONS, CLAIMS, QUARANTINE = "jobs", "partitions", "claims", "quarantine"
 
-IDLE, RUNNING, DONE, CLOSED = "idle", "running", "done", "closed"
-"""A partition's status. A closed one was not done when its incarnation ended; nobody may take it again."""
+IDLE, RUNNING, RESTING, DONE, CLOSED = "idle", "running", "resting", "done", "closed"
+"""
+A partition's status. A resting one waits for the throttle without a slice, and has a share of the
+rate all the same. A closed one was not done when its incarnation ended; nobody may take it again.
+"""
+UNFINISHED = (IDLE, RUNNING, RESTING)
+LIVE = (RUNNING, RESTING)
+"""Those that share the job's rate."""
 
 RETENTION = timedelta(days=30)
 """How long the partitions of an ended job and its quarantine stay: long enough to ask what happened."""
@@ -198,7 +204,7 @@ class Store:
         No page of theirs can commit any more. Their sessions are ended first: an abandoned
         transaction holds its partition's document, and the raise would wait for it.
         """
-        unfinished = query | {"status": {"$in": [IDLE, RUNNING]}}
+        unfinished = query | {"status": {"$in": list(UNFINISHED)}}
         self._kill([s for s in self.partitions.distinct("session", unfinished) if s is not None])
         raised = self.partitions.update_many(
             unfinished,

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pymongo.errors import PyMongoError
 
 from lull.activities.mongo import Cluster, Document
+from lull.activities.store import JOBS, LIVE, PARTITIONS
 from lull.domain.slice import Directive, JobRef, Verb
 
 POLL_SECONDS = 0.1
@@ -27,7 +28,7 @@ class View:
 
     directive: Directive
     live: int
-    """Slices of the job that hold a fence now, on any worker; at least one."""
+    """Partitions of the job that share its rate now, on any worker; at least one."""
     read_at: float
     """Of the monotonic clock."""
 
@@ -88,7 +89,7 @@ class Watch:
 
     def _read(self) -> View:
         asked_at = time.monotonic()
-        found = self._cluster.ledger("jobs").find_one(
+        found = self._cluster.ledger(JOBS).find_one(
             {"_id": self._ref.job}, {"directive": 1, "incarnation": 1}, comment=f"lull job={self._ref.job} watch"
         )
         directive = self._directive(found)
@@ -101,8 +102,9 @@ class Watch:
         return Directive.model_validate(found["directive"])
 
     def _live(self) -> int:
-        return self._cluster.ledger("partitions").count_documents(
-            {"job": self._ref.job, "incarnation": self._ref.incarnation, "status": "running"}
+        return self._cluster.ledger(PARTITIONS).count_documents(
+            {"job": self._ref.job, "incarnation": self._ref.incarnation, "status": {"$in": list(LIVE)}},
+            comment=f"lull job={self._ref.job} watch",
         )
 
 

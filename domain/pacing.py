@@ -33,6 +33,12 @@ class PageSize:
         return max(1, self.docs >> self.conflicts)
 
 
+def first(bytes_per_doc: float) -> PageSize:
+    """Return the size to begin with, where documents are expected to have *bytes_per_doc* bytes; 0 for unknown."""
+    docs = min(PAGE_DOCS_START, int(PAGE_BYTES_MAX / bytes_per_doc)) if bytes_per_doc > 0 else PAGE_DOCS_START
+    return PageSize(docs=max(1, docs), bytes_per_doc=bytes_per_doc or None)
+
+
 def fitted(
     size: PageSize, *, docs: int, hold_ms: float, page_bytes: int, hold_ms_target: float, docs_max: int
 ) -> PageSize:
@@ -40,23 +46,31 @@ def fitted(
     Return the size after a page of *docs* documents held its transaction for *hold_ms*.
 
     Fitted to the hold time, at most doubling at a time, and not below a floor; the byte cap is
-    above all of them. A page of no documents tells nothing.
+    above all of them. A page of no documents tells nothing, one of 0 bytes nothing of bytes.
     """
     if docs <= 0:
         return replace(size, conflicts=max(0, size.conflicts - 1))
     ms = _smooth(size.ms_per_doc, hold_ms / docs)
-    per_doc = _smooth(size.bytes_per_doc, page_bytes / docs)
+    per_doc = _smooth(size.bytes_per_doc, page_bytes / docs) if page_bytes else size.bytes_per_doc
     wanted = hold_ms_target / ms if ms > 0 else float(docs_max)
     grown = min(wanted, max(size.docs, PAGE_DOCS_MIN) * _GROWTH_MAX)
     floor = min(PAGE_DOCS_MIN, wanted * _FLOOR_HOLDS_MAX)
-    by_bytes = PAGE_BYTES_MAX / per_doc if per_doc > 0 else float(docs_max)
+    by_bytes = PAGE_BYTES_MAX / per_doc if per_doc else float(docs_max)
     fit = int(max(1, min(max(grown, floor), by_bytes, docs_max)))
     return PageSize(docs=fit, ms_per_doc=ms, bytes_per_doc=per_doc, conflicts=max(0, size.conflicts - 1))
 
 
-def after_conflict(size: PageSize) -> PageSize:
-    """Return a size half as big; a document that stays hot ends in a page of its own."""
-    return replace(size, conflicts=min(size.conflicts + 1, size.docs.bit_length()))
+def after_conflict(size: PageSize, docs: int | None = None) -> PageSize:
+    """
+    Return a size half as big as the page of *docs* documents that failed, or as the next one would have been.
+
+    A document that stays hot ends in a page of its own.
+    """
+    half = (size.next_docs if docs is None else min(docs, size.next_docs)) // 2
+    conflicts = min(size.conflicts + 1, size.docs.bit_length())
+    while size.docs >> conflicts > max(1, half):
+        conflicts += 1
+    return replace(size, conflicts=conflicts)
 
 
 def conflict_pause_ms(conflicts: int, draw: float) -> float:

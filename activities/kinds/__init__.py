@@ -7,7 +7,7 @@ page loop's and the same for all.
 """
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -37,6 +37,12 @@ class PartitionWork:
     """Stands in every command, so that a DBA sees in currentOp whose it is."""
     quarantine: bool
     """Whether poison documents are passed over; else the page ends before the first of them."""
+    quarantined: Callable[[], list[Any]]
+    """Asks the ledger for the ids of this partition's documents that were passed over."""
+
+
+MESSAGE_CHARS_MAX = 500
+"""Of a poison document's error; the quarantine is for finding documents, not for keeping logs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +54,31 @@ class Poison:
     message: str
     code: int | None = None
 
+    @staticmethod
+    def of(document_id: Any, error: BaseException) -> "Poison":
+        """Return the document with what is to be known of *error*, which may be the driver's or a user's."""
+        details = getattr(error, "details", None)
+        message = details.get("errmsg") if isinstance(details, Mapping) else None
+        code = getattr(error, "code", None)
+        return Poison(
+            document_id,
+            type(error).__name__,
+            storable(message or _text(error)),
+            code if isinstance(code, int) and abs(code) < 1 << 31 else None,
+        )
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - a user's exception may fail even here
+        return "its message cannot be read"
+
+
+def storable(text: str) -> str:
+    """Return the beginning of *text* as MongoDB can store it: half a surrogate pair is no character."""
+    return text[:MESSAGE_CHARS_MAX].encode("utf-8", "replace").decode()
+
 
 @dataclass(slots=True)
 class Page:
@@ -57,7 +88,7 @@ class Page:
     upto: Key | None
     """The position once this page is committed."""
     docs: int
-    """Documents the page was read for: what it shrinks from when it fails."""
+    """Documents in it when it was read: what it shrinks from when it fails."""
     last: bool
     """Nothing lies behind it in this partition."""
     work: Any = None
@@ -75,14 +106,16 @@ class Written:
     poison: tuple[Poison, ...] = ()
     blocked: Poison | None = None
     """The document before which the page ended, because the policy is to pause at the first one."""
+    page_bytes: int = 0
+    """BSON bytes read or written, whichever is more: what the next page's size is fitted to."""
 
 
 class PageAgain(Exception):
-    """The adapter has taken one document out of the page: abort the transaction and write it again."""
+    """The adapter knows more of this page now: abort the transaction and write the same page again."""
 
 
 class PageAdapter(Protocol):
-    """How one kind reads and writes. Called from one thread at a time, reads one page ahead of writes."""
+    """How one kind reads and writes: from two threads, one that reads a page ahead of the one that writes."""
 
     def read(self, after: Key | None, docs: int) -> Page | None:
         """Return the next page of about *docs* documents above *after*; None when none is left."""
@@ -90,11 +123,18 @@ class PageAdapter(Protocol):
     def write(self, page: Page, session: ClientSession | None) -> Written:
         """The page's effects are in the transaction of *session* (or written, without one)."""
 
-    def rewind(self) -> None:
-        """Pages read ahead are forgotten; the next read may ask for the same documents again."""
+    def suspect(self, page: Page) -> Key | None:
+        """
+        Return the only document that *page*, which failed and was read for one, is to blame for now.
 
-    def suspect(self, page: Page) -> Any:
-        """Return the ``_id`` of the one document in a page of one."""
+        None if there is none or more than one by now: the page must be read again.
+        """
+
+    def rewind(self) -> None:
+        """Pages handed out and not committed are forgotten: the next read returns their documents again."""
+
+    def close(self) -> None:
+        """Nothing of this slice is held open on the server."""
 
 
 @dataclass(slots=True)

@@ -1,6 +1,6 @@
 """Pages of a range that the server works on by itself: only their boundaries are read."""
 
-from typing import Any
+from typing import NamedTuple
 
 from pymongo.client_session import ClientSession
 from typing_extensions import override
@@ -10,13 +10,33 @@ from lull.activities.mongo import ID_INDEX, Document, Key, both, decode_values, 
 from lull.domain.slice import Counts
 
 
-class ServerSidePages(PageAdapter):
-    """
-    Range pages for kinds whose write is one command with a filter.
+class Stride(NamedTuple):
+    """So many documents onward, whether they match or not."""
 
-    A page is bounded by a covered scan of ``_id`` alone (a millisecond per thousand keys); the
-    filter is applied by the write, to the documents as they are then.
-    """
+    upto: Key | None
+    """Key of the last of them; None if that is the partition's last."""
+    docs: int
+
+
+def stride_of(work: PartitionWork, after: Key | None, docs: int) -> Stride:
+    """Return where *docs* documents above *after* end: a covered scan of ``_id``, a millisecond per thousand keys."""
+    query = key_range(after, work.upto)
+    cursor = work.source.find(query, {"_id": 1}, hint=ID_INDEX, skip=docs - 1, limit=1, comment=work.comment)
+    found = next(cursor, None)
+    if found is not None:
+        return Stride(Key(found["_id"]), docs)
+    return Stride(None, work.source.count_documents(query, hint=ID_INDEX, limit=docs, comment=work.comment))
+
+
+def only_match(work: PartitionWork, matching: Document, page: Page) -> Key | None:
+    """Return the one document in the page's range that matches now; None if there is none, or another one too."""
+    query = both(key_range(page.after, page.upto), matching)
+    found = list(work.source.find(query, {"_id": 1}, hint=ID_INDEX, limit=2, comment=work.comment))
+    return Key(found[0]["_id"]) if len(found) == 1 else None
+
+
+class ServerSidePages(PageAdapter):
+    """Range pages for kinds whose write is one command with a filter, applied to the documents as they are then."""
 
     def __init__(self, work: PartitionWork) -> None:
         self.work = work
@@ -24,26 +44,10 @@ class ServerSidePages(PageAdapter):
 
     @override
     def read(self, after: Key | None, docs: int) -> Page | None:
-        upto = self._key_at(after, docs)
-        if upto is not None:
-            return Page(after, upto, docs, last=False, work=docs)
-        left = self.work.source.count_documents(
-            key_range(after, self.work.upto), hint=ID_INDEX, limit=docs, comment=self.work.comment
-        )
-        return Page(after, self.work.upto, left, last=True, work=left) if left else None
-
-    def _key_at(self, after: Key | None, docs: int) -> Key | None:
-        """Return the key of the document *docs* places after *after*, or None if there are fewer."""
-        cursor = self.work.source.find(
-            key_range(after, self.work.upto),
-            {"_id": 1},
-            hint=ID_INDEX,
-            skip=docs - 1,
-            limit=1,
-            comment=self.work.comment,
-        )
-        found = next(cursor, None)
-        return None if found is None else Key(found["_id"])
+        upto, passed = stride_of(self.work, after, docs)
+        if not passed:
+            return None
+        return Page(after, upto or self.work.upto, passed, last=upto is None, work=passed)
 
     @override
     def write(self, page: Page, session: ClientSession | None) -> Written:
@@ -55,9 +59,13 @@ class ServerSidePages(PageAdapter):
         raise NotImplementedError
 
     @override
+    def suspect(self, page: Page) -> Key | None:
+        return only_match(self.work, self.filter, page)
+
+    @override
     def rewind(self) -> None:
         pass
 
     @override
-    def suspect(self, page: Page) -> Any:
-        return page.upto.value if page.upto is not None else None
+    def close(self) -> None:
+        pass

@@ -1,0 +1,165 @@
+"""
+A user's function over raw documents: what becomes of each, so that one it fails on harms no other.
+
+Everything that can go wrong with a document goes wrong here, before any transaction: bytes that are
+no UTF-8, exceptions, results that no document can become or that BSON has no place for.
+"""
+
+import copy
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import bson
+from bson.errors import BSONError
+
+from lull.activities.kinds import Poison
+from lull.activities.mongo import CODEC, Document
+from lull.activities.transforms import SKIP, UNCHANGED, UNSET, Replace, Result, Transform, Verdict
+from lull.domain.errors import OperatorError
+from lull.domain.pacing import PAGE_BYTES_MAX
+
+Outcome: TypeAlias = Document | Verdict | Poison
+"""What becomes of a document: an update statement (``q`` and ``u``), or the reason why there is none."""
+
+_LENIENT = CODEC.with_options(unicode_decode_error_handler="replace")
+
+
+@dataclass(frozen=True, slots=True)
+class Computed:
+    """Parallel lists, in the order of the documents."""
+
+    ids: list[Any]
+    outcomes: list[Outcome]
+    written_bytes: int
+    """BSON bytes of all statements."""
+
+    def within(self, bytes_max: int) -> "Computed":
+        """Return as many as may be written in one page, from the first: at least one. Itself if that is all."""
+        if self.written_bytes <= bytes_max:
+            return self
+        total = 0
+        for place, outcome in enumerate(self.outcomes):
+            more = _encoded_bytes([outcome])
+            if place and total + more > bytes_max:
+                return Computed(self.ids[:place], self.outcomes[:place], total)
+            total += more
+        return self
+
+
+class Computation:
+    """One registered function under one spec. Keeps nothing: threads may share it."""
+
+    def __init__(self, transform: Transform, writes: frozenset[str]) -> None:
+        self._transform = transform
+        self._allowed = None if "*" in writes else tuple((path, path + ".") for path in writes)
+
+    def over(self, raw: bytes) -> Computed:
+        """
+        Return what becomes of the concatenated documents in *raw*.
+
+        The function sees documents of its own: whatever it does to them reaches nobody else.
+        Raises OperatorError for an ``_id`` that cannot be read, because it cannot be walked past.
+        """
+        try:
+            documents = bson.decode_all(raw, CODEC)
+        except BSONError as error:
+            return self._one_by_one(raw, _readable_ids(raw), error)
+        ids = [_own(document["_id"]) for document in documents]
+        try:
+            outcomes = self._outcomes(ids, documents)
+            return Computed(ids, outcomes, _encoded_bytes(outcomes))
+        except BaseException as error:  # noqa: BLE001 - in this thread nothing but the function's own: sys.exit() too
+            return self._one_by_one(raw, ids, error)
+
+    def _one_by_one(self, raw: bytes, ids: list[Any], error: BaseException) -> Computed:
+        """Compute again in halves, or document by document: the function has failed on one of them."""
+        if len(ids) == 1:
+            return Computed(ids, [Poison.of(ids[0], error)], 0)
+        raws = split(raw)
+        size = (len(raws) + 1) // 2 if self._transform.batch else 1
+        parts = [self.over(b"".join(raws[at : at + size])) for at in range(0, len(raws), size)]
+        outcomes = [outcome for part in parts for outcome in part.outcomes]
+        return Computed(ids, outcomes, sum(part.written_bytes for part in parts))
+
+    def _outcomes(self, ids: list[Any], documents: list[Document]) -> list[Outcome]:
+        results = self._transform.results(documents)
+        if self._allowed is not None:
+            self._require_allowed(results, self._allowed)
+        return [_outcome(key, result) for key, result in zip(ids, results, strict=True)]
+
+    def _require_allowed(self, results: list[Result], allowed: tuple[tuple[str, str], ...]) -> None:
+        for result in results:
+            paths = ["*"] if isinstance(result, Replace) else result if isinstance(result, Mapping) else []
+            for path in paths:
+                if not any(path == field or path.startswith(below) for field, below in allowed):
+                    raise ValueError(f"writes {path!r}, which the spec's writes does not name")
+
+
+def _own(key: Any) -> Any:
+    # An embedded document is the only _id that a function could change by changing its argument.
+    return copy.deepcopy(key) if isinstance(key, dict) else key
+
+
+def _outcome(key: Any, result: Result) -> Outcome:
+    if isinstance(result, Replace):
+        return {"q": {"_id": key}, "u": {"_id": key, **result.document}}
+    if result is SKIP or result is UNCHANGED:
+        return result
+    assert isinstance(result, Mapping), "Transform.results lets nothing else pass"
+    if not result:
+        return UNCHANGED
+    unset = {name: "" for name, value in result.items() if value is UNSET}
+    changed = {name: value for name, value in result.items() if value is not UNSET}
+    change: Document = {"$set": changed} if changed else {}
+    if unset:
+        change["$unset"] = unset
+    return {"q": {"_id": key}, "u": change}
+
+
+def _encoded_bytes(outcomes: list[Outcome]) -> int:
+    """Return how long the statements are together. Raises what the encoder raises on a value that BSON lacks."""
+    return len(bson.encode({"": [outcome for outcome in outcomes if isinstance(outcome, dict)]}, codec_options=CODEC))
+
+
+def _readable_ids(raw: bytes) -> list[Any]:
+    """Return the ids of documents of which some hold text that is no UTF-8."""
+    try:
+        documents = bson.decode_all(raw, _LENIENT)
+    except BSONError as error:
+        raise OperatorError(
+            f"a document cannot be read at all ({type(error).__name__}); look for it with validate(), mend or remove it"
+        ) from None
+    ids = [document["_id"] for document in documents]
+    for each, key in zip(split(raw), ids, strict=True):
+        # _id stands first in every stored document.
+        if not each.startswith(bson.encode({"_id": key}, codec_options=CODEC)[4:-1], 4):
+            raise OperatorError("an _id holds text that is no UTF-8, and cannot be walked past; mend or remove it")
+    return ids
+
+
+def split(raw: bytes) -> list[bytes]:
+    """Return the concatenated BSON documents of *raw*, one by one."""
+    return list(_each(raw))
+
+
+def _each(raw: bytes) -> Iterator[bytes]:
+    at, end = 0, len(raw)
+    while at < end:
+        (size,) = struct.unpack_from("<i", raw, at)
+        yield raw[at : at + size]
+        at += size
+
+
+def capped(raw: bytes) -> bytes:
+    """Return the documents of *raw* that end within 4 MB, at least one."""
+    if len(raw) <= PAGE_BYTES_MAX:
+        return raw
+    at = 0
+    while at < len(raw):
+        (size,) = struct.unpack_from("<i", raw, at)
+        if at and at + size > PAGE_BYTES_MAX:
+            break
+        at += size
+    return raw[:at]
