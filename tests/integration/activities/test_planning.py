@@ -6,6 +6,7 @@ import pytest
 from pymongo import IndexModel
 from temporalio.exceptions import ApplicationError
 
+from lull.activities import mongo
 from lull.domain.job import Walk
 from lull.domain.slice import Plan, PlanRequest
 
@@ -233,8 +234,9 @@ class TestRefusals:
         assert (await plan(world, filter={"s": {"$regex": "^a", "$ne": "ab"}})).matching == 1
 
 
-async def test_a_server_that_is_away_is_the_worlds_error(world: Any):
-    dead = type(world)("mongodb://127.0.0.1:1/?serverSelectionTimeoutMS=100")
+async def test_a_server_that_is_away_is_the_worlds_error(world: Any, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(mongo, "SERVER_SELECTION_TIMEOUT_MS", 100)
+    dead = type(world)("mongodb://127.0.0.1:1/")
     with pytest.raises(ApplicationError) as caught:
         await plan(dead)
     dead.clusters.close()

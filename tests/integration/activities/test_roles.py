@@ -10,6 +10,7 @@ from pymongo.errors import OperationFailure
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
+from lull.activities import mongo
 from lull.activities.pages import Pages
 from lull.activities.transforms import Transform
 from lull.domain import roles
@@ -215,7 +216,7 @@ class TestDoctor:
         assert check.ok
 
     async def test_indexes_that_were_dropped_are_missed(self, world: Any, monkeypatch: pytest.MonkeyPatch):
-        from lull.activities import mongo, store
+        from lull.activities import store
 
         for module in (mongo, store):
             monkeypatch.setattr(module, "LEDGER_DATABASE", world.name)
@@ -225,8 +226,9 @@ class TestDoctor:
         check = (await self.checks(world))["ledger"]
         assert (check.ok, check.seen) == (False, "missing: partitions.retention")
 
-    async def test_a_server_that_is_away_is_one_line(self, make_world: Any):
-        world = make_world("mongodb://127.0.0.1:1/?serverSelectionTimeoutMS=100")
+    async def test_a_server_that_is_away_is_one_line(self, make_world: Any, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.setattr(mongo, "SERVER_SELECTION_TIMEOUT_MS", 100)
+        world = make_world("mongodb://127.0.0.1:1/")
         checks = await self.checks(world)
         world.clusters.close()
         assert list(checks) == ["worker: transforms", "reachable"]
