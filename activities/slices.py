@@ -222,7 +222,8 @@ class Slice:
             seconds = pacing.wait_seconds(self._credit, rate)
             if seconds <= 0:
                 return None
-            if seconds > self._seconds_left():
+            # A wait of a moment is waited out: giving the slot back costs the workflow three events.
+            if seconds > max(self._seconds_left(), _WAIT_SECONDS_MAX):
                 self._resume_after = seconds
                 return SliceEnd.WAITING
             if seconds > _WAIT_SECONDS_MAX:
