@@ -28,6 +28,7 @@ from temporalio.service import RPCError
 from lull.domain.signals import SEARCH_ATTRIBUTES
 from lull.embedded.process import end, start
 from lull.workers.plugin import lull_plugin
+from lull.workers.records import Records
 
 WAIT_SECONDS_MAX = 60.0
 """For anything these tests wait for; what takes longer is broken, not slow."""
@@ -171,6 +172,9 @@ def spawn(tmp_path: Path, temporal_address: str, namespace: str, mongo_uri: str)
     yield spawner
     for worker in spawner.started:
         end(worker.process, grace_seconds=0)
+    # Children of a parent that a test killed: they should have ended by themselves, and must not outlive a failure.
+    for record in Records(runtime / "lull").live():
+        record.process.signal(signal.SIGKILL)
 
 
 class Collector:
