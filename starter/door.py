@@ -65,17 +65,19 @@ class Door:
     @classmethod
     async def open(cls, connection: Connection) -> Self:
         """Return a door that Temporal has answered at. Raises Unreachable within five seconds."""
+        connecting = Client.connect(
+            connection.address,
+            namespace=connection.namespace,
+            data_converter=pydantic_data_converter,
+            **connection.options,
+        )
         try:
-            temporal = await Client.connect(
-                connection.address,
-                namespace=connection.namespace,
-                data_converter=pydantic_data_converter,
-                connect_timeout=timedelta(seconds=CONNECT_SECONDS_MAX),
-                **connection.options,
-            )
+            # Not the SDK's own connect_timeout: it ends before the first question, which can wait for half a minute.
+            return cls(await asyncio.wait_for(connecting, CONNECT_SECONDS_MAX), connection)
+        except TimeoutError:
+            raise Unreachable(no_temporal(connection, "deadline")) from None
         except (RuntimeError, ValueError, RPCError, OSError) as error:
             raise Unreachable(no_temporal(connection, str(error))) from None
-        return cls(temporal, connection)
 
     def handle(self, job: str, run_id: str | None = None) -> WorkflowHandle[Any, Outcome]:
         """Return the handle of a job's workflow, of its newest run unless said."""

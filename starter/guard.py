@@ -39,9 +39,16 @@ def run(build: Callable[[], typer.Typer], arguments: Sequence[str]) -> int:
         return fail("nothing was done", ExitCode.INPUT, as_json=as_json)
     except BrokenPipeError:
         return _reader_gone()
+    except SystemExit as end:
+        # Typer's own ends: a completion, and a reader that has gone.
+        return _reader_gone() if isinstance(end.__context__, BrokenPipeError) else _code(end)
     except Exception as error:  # noqa: BLE001 - the last place where a defect can become a sentence
         return fail(*_sentence(error), as_json=as_json)
     return answer if isinstance(answer, int) else ExitCode.DONE
+
+
+def _code(end: SystemExit) -> int:
+    return end.code if isinstance(end.code, int) else ExitCode.DONE if end.code is None else ExitCode.FAILED
 
 
 def exit_with(build: Callable[[], typer.Typer], arguments: Sequence[str]) -> NoReturn:
