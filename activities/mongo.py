@@ -272,11 +272,6 @@ def _driver_error_class(error: PyMongoError, *, in_commit: bool, in_page: bool) 
 _LABELS = ("TransientTransactionError", "UnknownTransactionCommitResult", "RetryableWriteError")
 
 
-def error_code_class(code: int | None) -> ErrorClass:
-    """Return the class of a server error reported by number, inside a reply."""
-    return classify(code)
-
-
 def _bulk_code(error: BulkWriteError) -> int | None:
     details = error.details or {}
     problems = [*details.get("writeErrors", []), *details.get("writeConcernErrors", [])]

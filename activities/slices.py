@@ -19,7 +19,7 @@ from typing import NamedTuple
 from bson.errors import BSONError
 from pymongo import ReplaceOne
 from pymongo.client_session import ClientSession
-from pymongo.errors import PyMongoError
+from pymongo.errors import DocumentTooLarge, PyMongoError
 from pymongo.read_concern import ReadConcern
 
 from lull.activities import lease as leases
@@ -291,7 +291,7 @@ class Slice:
         except PageAgain:
             self._again = page
             return True
-        except PyMongoError as error:
+        except (PyMongoError, DocumentTooLarge) as error:
             return self._failed(page, error)
         self._failures = 0
         if written.upto != page.upto:
@@ -340,7 +340,7 @@ class Slice:
 
     # -- failing ---------------------------------------------------------------------------------
 
-    def _failed(self, page: Page, error: PyMongoError) -> bool:
+    def _failed(self, page: Page, error: PyMongoError | DocumentTooLarge) -> bool:
         kind = error_class(error)
         if kind not in {ErrorClass.CONFLICT, ErrorClass.POISON, ErrorClass.TOO_BIG}:
             raise error
@@ -360,7 +360,7 @@ class Slice:
         pause_ms = pacing.conflict_pause_ms(self._failures, random.random())  # noqa: S311 - jitter
         self._wait(reason, label, pause_ms / 1_000)
 
-    def _pass_over(self, page: Page, error: PyMongoError) -> bool:
+    def _pass_over(self, page: Page, error: PyMongoError | DocumentTooLarge) -> bool:
         """The one document of *page* goes to quarantine, or the slice ends before it."""
         suspect = self._adapter.suspect(page)
         if suspect is None:
@@ -373,7 +373,7 @@ class Slice:
         self._failures = 0
         return not self._too_much_poison()
 
-    def _nobodys_fault(self, error: PyMongoError) -> bool:
+    def _nobodys_fault(self, error: PyMongoError | DocumentTooLarge) -> bool:
         """What failed is gone, or others came beside it: read again. Raises *error* if that never helps."""
         if self._failures > HOT_TRIES_MAX:
             raise error

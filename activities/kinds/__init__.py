@@ -63,7 +63,7 @@ class Poison:
         return Poison(
             document_id,
             type(error).__name__,
-            storable(message or _text(error)),
+            _storable(message or _text(error)),
             code if isinstance(code, int) and abs(code) < 1 << 31 else None,
         )
 
@@ -75,7 +75,7 @@ def _text(error: BaseException) -> str:
         return "its message cannot be read"
 
 
-def storable(text: str) -> str:
+def _storable(text: str) -> str:
     """Return the beginning of *text* as MongoDB can store it: half a surrogate pair is no character."""
     return text[:MESSAGE_CHARS_MAX].encode("utf-8", "replace").decode()
 

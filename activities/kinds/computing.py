@@ -16,12 +16,15 @@ from bson.errors import BSONError
 
 from lull.activities.kinds import Poison
 from lull.activities.mongo import CODEC, Document
-from lull.activities.transforms import SKIP, UNCHANGED, UNSET, Replace, Result, Transform, Verdict
+from lull.activities.transforms import SKIP, UNCHANGED, UNSET, BadResult, Replace, Result, Transform, Verdict
 from lull.domain.errors import OperatorError
 from lull.domain.pacing import PAGE_BYTES_MAX
 
 Outcome: TypeAlias = Document | Verdict | Poison
 """What becomes of a document: an update statement (``q`` and ``u``), or the reason why there is none."""
+
+STATEMENT_BYTES_MAX = (16 << 20) + (8 << 10)
+"""A document of 16 MB and what stands around it: a longer statement could neither be sent nor stored."""
 
 _LENIENT = CODEC.with_options(unicode_decode_error_handler="replace")
 
@@ -68,8 +71,7 @@ class Computation:
             return self._one_by_one(raw, _readable_ids(raw), error)
         ids = [_own(document["_id"]) for document in documents]
         try:
-            outcomes = self._outcomes(ids, documents)
-            return Computed(ids, outcomes, _encoded_bytes(outcomes))
+            return _weighed(ids, self._outcomes(ids, documents))
         except BaseException as error:  # noqa: BLE001 - in this thread nothing but the function's own: sys.exit() too
             return self._one_by_one(raw, ids, error)
 
@@ -118,8 +120,26 @@ def _outcome(key: Any, result: Result) -> Outcome:
     return {"q": {"_id": key}, "u": change}
 
 
+def _weighed(ids: list[Any], outcomes: list[Outcome]) -> Computed:
+    """Return the outcomes with what they weigh. Raises what the encoder raises on a value that BSON lacks."""
+    written_bytes = _encoded_bytes(outcomes)
+    if written_bytes > STATEMENT_BYTES_MAX:
+        outcomes = [_light(key, outcome) for key, outcome in zip(ids, outcomes, strict=True)]
+        written_bytes = _encoded_bytes(outcomes)
+    return Computed(ids, outcomes, written_bytes)
+
+
+def _light(key: Any, outcome: Outcome) -> Outcome:
+    weight = _encoded_bytes([outcome])
+    if weight <= STATEMENT_BYTES_MAX:
+        return outcome
+    return Poison.of(
+        key, BadResult(f"the result is {weight:,} bytes long; a document has 16 MB at most")
+    )
+
+
 def _encoded_bytes(outcomes: list[Outcome]) -> int:
-    """Return how long the statements are together. Raises what the encoder raises on a value that BSON lacks."""
+    """Return how long the statements are together."""
     return len(bson.encode({"": [outcome for outcome in outcomes if isinstance(outcome, dict)]}, codec_options=CODEC))
 
 

@@ -16,13 +16,13 @@ from typing import Any, cast
 import bson
 from bson.raw_bson import RawBSONDocument
 from pymongo.client_session import ClientSession
-from pymongo.errors import OperationFailure
+from pymongo.errors import WriteError
 from typing_extensions import override
 
-from lull.activities.kinds import Page, PageAdapter, PageAgain, PartitionWork, Poison, Written, storable
+from lull.activities.kinds import Page, PageAdapter, PageAgain, PartitionWork, Poison, Written
 from lull.activities.kinds.computing import Computation, Computed, Outcome, capped, split
 from lull.activities.kinds.ranges import Stride, only_match, stride_of
-from lull.activities.mongo import ID_INDEX, Document, Key, both, decode_values, error_code_class, key_range
+from lull.activities.mongo import ID_INDEX, Document, Key, both, decode_values, error_class, key_range
 from lull.activities.transforms import SKIP
 from lull.domain.errors import InvariantBroken
 from lull.domain.failure import ErrorClass
@@ -301,12 +301,11 @@ class _Plan:
 
 
 def _refuse(problem: Mapping[str, Any], place: int, plan: _Plan, draft: Draft) -> None:
-    """The document at *place* is poison from now on. Raises OperationFailure if it is not to blame."""
-    code = problem.get("code")
-    if error_code_class(code) is not ErrorClass.POISON:
-        raise OperationFailure("a write in a page failed", code, {"codeName": problem.get("codeName", "")})
-    message = storable(str(problem.get("errmsg", "")))
-    draft.refused[split(plan.raw)[place]] = Poison(plan.ids[place], "WriteError", message, code)
+    """The document at *place* is poison from now on. Raises WriteError if it may not be to blame."""
+    error = WriteError(str(problem.get("errmsg", "")), problem.get("code"), problem)
+    if error_class(error) is not ErrorClass.POISON:
+        raise error
+    draft.refused[split(plan.raw)[place]] = Poison.of(plan.ids[place], error)
 
 
 def _gone(ids: list[Any], plan: _Plan) -> int:

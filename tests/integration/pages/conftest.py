@@ -16,7 +16,7 @@ from temporalio.testing import ActivityEnvironment
 from lull.activities.kinds.computing import split
 from lull.activities.mongo import CODEC, Cluster, Clusters, Key
 from lull.activities.pages import Pages
-from lull.activities.store import Store, ensure_ledger, partition_document
+from lull.activities.store import Store, drain_document, ensure_ledger, partition_document
 from lull.activities.transforms import Registry, Transform
 from lull.domain.config import ClusterProfile
 from lull.domain.guarantee import Guarantee, Promise
@@ -83,6 +83,7 @@ class World:
         spec: JobSpec,
         *,
         cuts: Sequence[Any] = (),
+        upto: Any = None,
         drain: Document | None = None,
         promise: Promise = Promise.EXACTLY_ONCE,
         directive: Directive | None = None,
@@ -93,13 +94,10 @@ class World:
             max_docs_per_second=spec.limits.max_docs_per_second,
             poison_max=policy.stop_after if policy.quarantine else 0,
         )
-        last = self.source.find_one({}, {"_id": 1}, sort=[("_id", -1)])
         if drain is not None:
-            documents = [partition_document(spec.job, 1, cut([], Key(None))[0])]
-            documents[0]["upto"] = None
+            documents = [drain_document(spec.job, 1)]
         else:
-            assert last is not None
-            pieces = cut([Key(each) for each in cuts], Key(last["_id"]))
+            pieces = cut([Key(each) for each in cuts], Key(self._last_id() if upto is None else upto))
             documents = [partition_document(spec.job, 1, piece) for piece in pieces]
         stats = self.client[self.name].command("collStats", "c")
         plan = Plan(
@@ -116,6 +114,11 @@ class World:
         )  # fmt: skip
         self.store.insert_partitions(iter(documents))
         return len(documents)
+
+    def _last_id(self) -> Any:
+        last = self.source.find_one({}, {"_id": 1}, sort=[("_id", -1)])
+        assert last is not None
+        return last["_id"]
 
     def publish(self, spec: JobSpec, **changes: Any) -> None:
         """The directive in the ledger has these values and a higher epoch."""
