@@ -231,7 +231,7 @@ def test_the_digest_of_a_set_is_the_same_in_every_process(make_written: MakeWrit
         subprocess.run(
             [sys.executable, "-c", code], env={"PYTHONHASHSEED": seed}, capture_output=True, text=True, check=True
         ).stdout
-        for seed in ("1", "2", "3")
+        for seed in ("1", "2")
     }
     assert digests == {parse_spec(spec).digest + "\n"}
 
