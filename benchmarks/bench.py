@@ -63,6 +63,9 @@ READY_SECONDS_MAX = 60.0
 DRAIN_SECONDS_MAX = 60.0
 LOOK_SECONDS = 0.01
 SEED_BATCH = 5_000
+FIRST_DAY = datetime(2025, 1, 1, tzinfo=UTC)
+DAYS = 400
+"""Over which orders expire, evenly."""
 MAJORITY = WriteConcern("majority", j=True)
 """Of lull's pages, and so of every script that is measured against them."""
 UNSAFE = WriteConcern(1, j=False)
@@ -275,7 +278,8 @@ class Lab:
 
     def start_foreground(self, namespace: str, **changes: Any) -> "Foreground":
         """A foreground of its own process runs on the collection; *changes* are fields of `Load`."""
-        foreground = Foreground(self, Load(uri=self.uri, namespace=namespace, **changes), len(self._foregrounds))
+        number = len(self._foregrounds)
+        foreground = Foreground(self.folder, Load(uri=self.uri, namespace=namespace, **changes), number)
         self._foregrounds.append(foreground)
         foreground.start()
         return foreground
@@ -364,12 +368,12 @@ class Worker:
 
 
 class Foreground:
-    """A foreground process of a lab: see :mod:`benchmarks.foreground`."""
+    """A foreground in a process of its own, with its report and log in *folder*: see :mod:`benchmarks.foreground`."""
 
-    def __init__(self, lab: Lab, load: Load, number: int) -> None:
+    def __init__(self, folder: Path, load: Load, number: int = 0) -> None:
         self.load = load
-        self.out = lab.folder / f"foreground-{number}.json"
-        self.log = lab.folder / f"foreground-{number}.log"
+        self.out = folder / f"foreground-{number}.json"
+        self.log = folder / f"foreground-{number}.log"
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -503,10 +507,9 @@ async def _slice_moments(handle: Any) -> list[datetime]:
 
 
 def orders(count: int, seed: int = 7) -> Iterator[Document]:
-    """Yield so many orders of about 390 bytes, the same ones each time; one in a hundred expires early."""
+    """Yield so many orders of about 390 bytes, the same ones each time."""
     dice = random.Random(seed)
     notes = [dice.randbytes(66).hex() for _ in range(997)]
-    first = datetime(2025, 1, 1, tzinfo=UTC)
     for number in range(count):
         yield {
             "_id": number,
@@ -517,11 +520,16 @@ def orders(count: int, seed: int = 7) -> Iterator[Document]:
             "price": dice.randrange(100, 100_000) / 100,
             "total": 0.0,
             "version": 0,
-            "created_at": first + timedelta(seconds=number),
-            "expires_at": first + timedelta(days=dice.randrange(400), seconds=dice.randrange(86_400)),
+            "created_at": FIRST_DAY + timedelta(seconds=number),
+            "expires_at": FIRST_DAY + timedelta(days=dice.randrange(DAYS), seconds=dice.randrange(86_400)),
             "address": {"street": f"{number % 250} Main Street", "city": "Springfield", "zip": f"{number % 99_999:05}"},
             "note": notes[number % 997],
         }
+
+
+def expiry(percent: int) -> datetime:
+    """Return the moment before which so many of a hundred orders expire."""
+    return FIRST_DAY + timedelta(days=DAYS * percent / 100)
 
 
 def digest(document: Mapping[str, Any], *, ignoring: Collection[str] = ()) -> bytes:
@@ -612,10 +620,10 @@ def tail(log: Path, characters: int = 1_500) -> str:
 
 
 def show(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print a table."""
+    """Print a table, at least as wide as its first column needs to be read."""
     table = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
     for number, column in enumerate(columns):
-        table.add_column(column, justify="left" if number == 0 else "right", overflow="fold")
+        table.add_column(column, justify="left" if number == 0 else "right")
     for cells in rows:
         table.add_row(*(shown(cell) for cell in cells))
     console.print(table)
