@@ -129,6 +129,19 @@ class World:
         )
         self.store.jobs.update_one({"_id": spec.job}, {"$set": {"directive": directive.model_dump(mode="json")}})
 
+    def publish_and_seen(self, spec: JobSpec, **changes: Any) -> None:
+        """As :meth:`publish`, and the slices of this process have seen it: not for their event loop's thread."""
+        self.publish(spec, **changes)
+        found = self.store.jobs.find_one({"_id": spec.job})
+        assert found is not None
+        (watch,) = self.pages._watches._watches.values()
+        pause = threading.Event()
+        for _ in range(6_000):
+            if watch.view is not None and watch.view.directive.epoch == found["directive"]["epoch"]:
+                return
+            pause.wait(0.01)
+        raise TimeoutError("the directive was never seen")
+
     async def slice(self, spec: JobSpec, partition: int = 0, **task: Any) -> SliceReport:
         """What one slice reports."""
         wanted = SliceTask(
@@ -166,6 +179,10 @@ class World:
         """What was passed over, in the order of the ids."""
         return list(self.store.quarantine.find({"job": spec.job}).sort("document_id", 1))
 
+    async def until_running(self, spec: JobSpec, *numbers: int) -> None:
+        """Return when slices have taken these partitions."""
+        await eventually(lambda: all(self.partition(spec, number)["status"] == "running" for number in numbers))
+
     # -- documents -------------------------------------------------------------------------------
 
     def fill(self, documents: Sequence[Document]) -> list[Any]:
@@ -199,6 +216,15 @@ class World:
 def encoded(key: Any) -> bytes:
     """The bytes of a key."""
     return bson.encode({"": key}, codec_options=CODEC)
+
+
+async def eventually(condition: Callable[[], bool]) -> None:
+    """Return when *condition* holds: asked again and again, for a minute at most."""
+    for _ in range(6_000):
+        if condition():
+            return
+        await asyncio.sleep(0.01)
+    pytest.fail("it never came to that")
 
 
 class Hooked:
@@ -238,6 +264,11 @@ def make_world() -> Iterator[Callable[[str], World]]:
     yield make
     for each in made:
         each.close()
+
+
+@pytest.fixture(name="eventually")
+def eventually_fixture() -> Callable[[Callable[[], bool]], Any]:
+    return eventually
 
 
 @pytest.fixture
