@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar
 import typer
 from typer.core import TyperGroup
 
-from lull.domain.duration import parse_duration
 from lull.domain.errors import LullError, OperatorError
 from lull.domain.lifecycle import Status
 from lull.starter.completion import complete_job, complete_kind
@@ -441,6 +440,8 @@ def _rate(text: str) -> float | None:
 
 
 def _duration(option: str, text: str) -> timedelta | None:
+    from lull.domain.duration import parse_duration  # noqa: PLC0415
+
     if not text:
         return None
     try:

@@ -200,7 +200,7 @@ class Client:
                 raise Unreachable(no_worker())  # noqa: TRY301 - as if the question had been asked in vain
             answer = await self._door.query(job, "progress", Progress, description.run_id)
         except Unreachable as error:
-            return self._kept(job, description, outcome, str(error))
+            return await self._kept(job, description, outcome, str(error))
         if outcome is not None:
             # Of a request that was completed before, the workflow itself has counted nothing.
             answer = answer.model_copy(update=pending.told_by(outcome))
@@ -213,7 +213,7 @@ class Client:
             run_started_at=description.start_time,
         )
 
-    def _kept(
+    async def _kept(
         self, job: str, description: WorkflowExecutionDescription, outcome: Outcome | None, why: str
     ) -> JobStatus:
         seen = JobStatus(
@@ -222,8 +222,11 @@ class Client:
             link=self._door.link(job),
             run_started_at=description.start_time,
         )
-        remarks = (why, *pending.task_remarks(description))
-        return seen if seen.has_ended else seen.model_copy(update={"remarks": remarks})
+        if seen.has_ended:
+            return seen
+        slices = await pending.slices(description, self._door.temporal.data_converter)
+        remarks = (why, *live.remarks(slices), *pending.task_remarks(description))
+        return seen.model_copy(update={"slices": slices, "remarks": remarks})
 
     async def _about_queue(self, slices: Sequence[Slice]) -> tuple[str, ...]:
         if not any(one.state is SliceState.QUEUED for one in slices):

@@ -34,7 +34,7 @@ def run(build: Callable[[], typer.Typer], arguments: Sequence[str]) -> int:
         answer = get_command(build()).main(args=words, prog_name=PROGRAM, standalone_mode=False)
         sys.stdout.flush()
     except KeyboardInterrupt:
-        return fail("interrupted", ExitCode.INTERRUPTED, as_json=as_json)
+        return ExitCode.INTERRUPTED
     except typer.Abort:
         return fail("nothing was done", ExitCode.INPUT, as_json=as_json)
     except BrokenPipeError:

@@ -86,10 +86,26 @@ def environment(folder: Path, address: str, namespace: str) -> dict[str, str]:
 def worker(
     tmp_path_factory: pytest.TempPathFactory, temporal_address: str, worked_namespace: str, mongo_uri: str
 ) -> Iterator[None]:
-    """A real worker, started as an operator starts it."""
-    folder = tmp_path_factory.mktemp("starter-worker")
+    """A real worker for all these tests."""
+    with working(tmp_path_factory.mktemp("worker"), temporal_address, worked_namespace, mongo_uri):
+        yield
+
+
+@pytest.fixture
+async def mortal(
+    tmp_path: Path, temporal_address: str, mongo_uri: str
+) -> AsyncIterator[tuple[Connection, "subprocess.Popen[bytes]"]]:
+    """A namespace with a worker of its own, which the test may kill."""
+    namespace = await _namespace(temporal_address, "mortal")
+    with working(tmp_path, temporal_address, namespace, mongo_uri) as process:
+        yield Connection(temporal_address, namespace), process
+
+
+@contextlib.contextmanager
+def working(folder: Path, address: str, namespace: str, mongo_uri: str) -> Iterator["subprocess.Popen[bytes]"]:
+    """A worker is ready, started as an operator starts it; it ends with the block."""
     log = folder / "worker.log"
-    variables = environment(folder, temporal_address, worked_namespace)
+    variables = environment(folder, address, namespace)
     with log.open("wb") as output:
         process = start(
             [sys.executable, "-m", "lull", "worker"],
@@ -102,8 +118,10 @@ def worker(
         assert process.poll() is None, log.read_text()
         assert time.monotonic() < deadline, log.read_text()
         time.sleep(0.05)
-    yield
-    end(process, grace_seconds=0)
+    try:
+        yield process
+    finally:
+        end(process, grace_seconds=0)
 
 
 @pytest.fixture(scope="session")

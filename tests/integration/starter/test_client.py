@@ -15,7 +15,7 @@ from lull.domain.slice import Verb
 from lull.starter.client import BACKSTOP_SLACK, Client
 from lull.starter.errors import NotFound, Unreachable, WorldError
 from lull.starter.settings import Connection
-from lull.starter.views import JobStatus, Request
+from lull.starter.views import JobStatus, Request, SliceState
 
 pytestmark = pytest.mark.usefixtures("clean_up")
 
@@ -152,6 +152,25 @@ async def test_without_a_worker_the_status_is_what_temporal_keeps_and_says_so(lo
     )  # fmt: skip
     assert seen.remarks == ("no worker polls the queue 'lull'; start one with lull worker",)
     assert started.note == "no worker polls the queue 'lull'; start one with lull worker; until then nothing happens"
+
+
+async def test_a_worker_that_was_killed_is_missed_within_seconds(mortal: Any, collection: Any, until: Any):
+    """Temporal lists its polls for minutes; the question it does not answer is what tells."""
+    connection, process = mortal
+    client = await Client.connect(connection)
+    spec = collection.slow()
+    await client.start(spec)
+    await until(lambda: client.status(spec.job), is_running)
+    process.kill()
+    process.wait()
+    began = time.monotonic()
+    seen = await client.status(spec.job)
+    assert time.monotonic() - began < 15
+    assert not seen.is_live
+    assert seen.progress.status is Status.RUNNING
+    assert seen.remarks[0].startswith("the worker does not answer; it may be gone")
+    slices = await until(lambda: client.status(spec.job), lambda seen: bool(seen.slices))
+    assert slices.slices[0].state is SliceState.RETRYING
 
 
 async def test_orders_are_recorded_while_no_worker_is_up(lonely: Client, collection: Any):
