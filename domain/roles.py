@@ -53,7 +53,7 @@ def privileges(profile: ClusterProfile) -> list[Privilege]:
 def _resource_names(pattern: str) -> tuple[str, str]:
     """Return the narrowest resource that covers a pattern: MongoDB knows one name, or all ("")."""
     database, _, collection = pattern.partition(".")
-    return tuple("" if any(sign in name for sign in "*?[") else name for name in (database, collection))  # type: ignore[return-value]
+    return tuple("" if "*" in name else name for name in (database, collection))  # type: ignore[return-value]
 
 
 def _merged(needed: Iterable[Privilege]) -> list[Privilege]:
@@ -122,4 +122,4 @@ def _script(name: str, profile: ClusterProfile) -> str:
 
 def _is_widened(pattern: str) -> bool:
     database, _, collection = pattern.partition(".")
-    return any(name != "*" and any(sign in name for sign in "*?[") for name in (database, collection))
+    return any(name != "*" and "*" in name for name in (database, collection))
