@@ -227,7 +227,11 @@ class JobWorkflow:
         rest_s = control.rest_seconds(report)
         if rest_s > 0 and self._state.status is Status.RUNNING:
             began = workflow.now()
-            await self._within(rest_s, lambda: self._state.directive.epoch != epoch or not self._may_launch())
+            await self._within(
+                rest_s,
+                lambda: self._state.directive.epoch != epoch or not self._may_launch(),
+                f"partition {partition} rests",
+            )
             control.rested(self._state, report, (workflow.now() - began).total_seconds())
 
     async def _drain_and_prove(self) -> None:
@@ -253,7 +257,9 @@ class JobWorkflow:
             return self._state.status is not status
 
         await self._until(lambda: is_other() or self._is_published)
-        if self._slices and not await self._within(DRAIN_SECONDS, lambda: is_other() or not self._slices):
+        if self._slices and not await self._within(
+            DRAIN_SECONDS, lambda: is_other() or not self._slices, "slices come to a page boundary"
+        ):
             for task in list(self._slices.values()):
                 task.cancel()
             await self._until(lambda: is_other() or not self._slices)
@@ -421,7 +427,8 @@ class JobWorkflow:
         while True:
             moment = control.next_moment(self._state)
             left_s = None if moment is None else max((moment - workflow.now()).total_seconds(), 0.0)
-            if await self._within(left_s, lambda moment=moment: control.next_moment(self._state) != moment):  # type: ignore[misc]
+            is_moved = lambda moment=moment: control.next_moment(self._state) != moment  # noqa: E731
+            if await self._within(left_s, is_moved, "until the deadline, or the end of a throttle"):
                 continue
             was = self._state.status
             control.tick(self._state, workflow.now())
@@ -444,10 +451,12 @@ class JobWorkflow:
     async def _until(self, ready: Callable[[], bool]) -> None:
         await self._within(None, ready)
 
-    async def _within(self, seconds: float | None, ready: Callable[[], bool]) -> bool:
-        """Return True when *ready*, False when the time was up first."""
+    async def _within(self, seconds: float | None, ready: Callable[[], bool], summary: str = "") -> bool:
+        """Return True when *ready*, False when the time was up first; the Web UI shows *summary* at the timer."""
         try:
-            await workflow.wait_condition(lambda: self._defect is not None or ready(), timeout=seconds)
+            await workflow.wait_condition(
+                lambda: self._defect is not None or ready(), timeout=seconds, timeout_summary=summary or None
+            )
         except TimeoutError:
             return False
         if self._defect is not None:
