@@ -620,10 +620,10 @@ def tail(log: Path, characters: int = 1_500) -> str:
 
 
 def show(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print a table, at least as wide as its first column needs to be read."""
+    """Print a table; its first column names the rows."""
     table = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
     for number, column in enumerate(columns):
-        table.add_column(column, justify="left" if number == 0 else "right")
+        table.add_column(column, justify="left" if number == 0 else "right", min_width=28 if number == 0 else None)
     for cells in rows:
         table.add_row(*(shown(cell) for cell in cells))
     console.print(table)
