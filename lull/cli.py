@@ -91,10 +91,10 @@ def _options(
     """Long-lived background jobs over live MongoDB collections that wait for the lull."""
 
 
-def _preview(spec: "JobSpec", samples: int) -> "Sequence[Preview] | str":
+def _preview(spec: "JobSpec", samples: int, load: Sequence[str]) -> "Sequence[Preview] | str":
     from lull import hooks  # noqa: PLC0415
 
-    return hooks.preview(spec, samples)
+    return hooks.preview(spec, samples, load)
 
 
 def _roles() -> str:

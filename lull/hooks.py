@@ -2,14 +2,13 @@
 
 import importlib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from lull.domain import roles
 from lull.domain.config import ClusterProfile
 from lull.domain.errors import OperatorError
 from lull.domain.job import JobSpec
-from lull.domain.settings import Settings
 from lull.domain.signals import SEARCH_ATTRIBUTES
 from lull.embedded.cli import Hooks
 from lull.starter.views import Preview
@@ -34,7 +33,7 @@ def write_config(path: Path, mongo_uri: str, temporal_address: str, ui_url: str)
     )
 
 
-def preview(spec: JobSpec, samples: int) -> Sequence[Preview] | str:
+def preview(spec: JobSpec, samples: int, load: Sequence[str]) -> Sequence[Preview] | str:
     """Return what the job would make of a few documents, read with this shell's credentials; or why not."""
     settings = load_settings()
     profile = settings.clusters.get(spec.source.cluster)
@@ -47,19 +46,21 @@ def preview(spec: JobSpec, samples: int) -> Sequence[Preview] | str:
     from lull.activities.transforms import REGISTRY  # noqa: PLC0415
 
     if spec.function is not None:
-        _load(settings)
+        _load([*settings.worker.load, *load])
+        if spec.function not in REGISTRY:
+            return f"no documents are shown: {spec.function} is not known here; name its module with --load"
     found = sample(spec, profile, REGISTRY, samples)
     return [Preview(before=one.before, after=one.after, note=one.note) for one in found] or "no document matches"
 
 
-def _load(settings: Settings) -> None:
-    """The modules that this operator's own settings name are imported, as a worker would."""
+def _load(modules: Iterable[str]) -> None:
+    """The modules that this operator names are imported, as a worker would. Raises OperatorError."""
     sys.path.insert(0, str(Path.cwd()))
-    for module in settings.worker.load:
+    for module in modules:
         try:
             importlib.import_module(module)
         except Exception as error:  # noqa: BLE001 - users' code may raise anything
-            raise OperatorError(f"worker.load names {module}, which raises {type(error).__name__}: {error}") from None
+            raise OperatorError(f"loading {module} raises {type(error).__name__}: {error}") from None
 
 
 def print_roles() -> str:

@@ -32,11 +32,18 @@ if TYPE_CHECKING:
 
 AnyT = TypeVar("AnyT")
 
-PreviewSource = Callable[["JobSpec", int], "Sequence[Preview] | str"]
-"""Samples of what would become of documents, read with the operator's own credentials; or why there are none."""
+PreviewSource = Callable[["JobSpec", int, Sequence[str]], "Sequence[Preview] | str"]
+"""
+From a spec, how many documents and which modules to load: samples of what would become of documents,
+read with the operator's own credentials; or why there are none.
+"""
 RolesSource = Callable[[], str]
 """What to paste into mongosh so that a worker's user has the least it needs."""
 
+EXIT_CODES = (
+    "Exit codes: 0 done, 1 the job or the world failed, 2 the input was wrong, 3 not found, 4 a service cannot be "
+    'reached. With --json an error is one JSON object on stderr: {"error": ..., "exit_code": ...}.'
+)
 SETTLE_SECONDS = 3.0
 """How long ``start`` looks whether the job is refused: planning a small collection takes less."""
 
@@ -59,6 +66,7 @@ def build_app(
         name="lull",
         cls=group,
         help="Long-lived background jobs over live MongoDB collections that wait for the lull.",
+        epilog=EXIT_CODES,
         no_args_is_help=True,
         pretty_exceptions_enable=False,
         rich_markup_mode="rich",
@@ -85,6 +93,10 @@ def plan(
     *,
     sets: Set = None,
     samples: Annotated[int, typer.Option(min=0, max=20, help="Documents to show before and after.")] = 3,
+    load: Annotated[
+        list[str] | None,
+        typer.Option("--load", metavar="MODULE", help="Import this module, whose transform the samples need."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """
@@ -98,7 +110,7 @@ def plan(
 
     request = load_spec(spec, sets or [])
     found = _run(lambda client: client.plan(request))
-    shown = _previews(context.obj, request, samples)
+    shown = _previews(context.obj, request, samples, load or [])
     answer = Planned(
         job=request.job,
         digest=request.digest,
@@ -111,13 +123,13 @@ def plan(
     _show(answer, render.planned(answer), as_json=as_json)
 
 
-def _previews(injected: Injected, spec: "JobSpec", samples: int) -> "Sequence[Preview] | str":
+def _previews(injected: Injected, spec: "JobSpec", samples: int, load: list[str]) -> "Sequence[Preview] | str":
     if not samples:
         return ()
     if injected.preview is None:
         return "documents are not shown here"
     try:
-        return injected.preview(spec, samples)
+        return injected.preview(spec, samples, load)
     except LullError as error:
         return f"no documents are shown: {error}"
 

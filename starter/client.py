@@ -49,6 +49,8 @@ TASK_TIMEOUT = timedelta(seconds=5)
 """A worker that died with a workflow task in hand delays a signal's effect by this much at most."""
 BACKSTOP_SLACK = timedelta(days=30)
 """What the server's own timeout leaves beyond twice the deadline: a job always ends by its own timer first."""
+BACKSTOP_MARGIN = timedelta(days=1)
+"""What is left of that at least, however often a deadline is extended: a cleanup waits for whatever is away."""
 SUMMARY_BYTES_MAX = 300
 DETAILS_CHARACTERS_MAX = 4_000
 """The Web UI keeps 20,000 bytes of details, and 400 of a summary."""
@@ -357,9 +359,21 @@ class Client:
 
     async def extend_deadline(self, job: str, by: timedelta, *, who: str = "") -> Told:
         """The job's deadline is moved, counted from where it stands. Raises OperatorError if it has none."""
-        state = await self._door.state_at_start(job)
-        if state.spec.limits.deadline is None:
+        await self._must_run(job, "extend")
+        backstop = _backstop((await self._door.state_at_start(job)).spec)
+        if backstop is None:
             raise OperatorError(f"job {job} has no deadline, so there is nothing to extend; it runs until it is done")
+        seen = (await self.status(job)).progress
+        if (
+            seen.deadline_at
+            and seen.started_at
+            and seen.deadline_at + by > seen.started_at + backstop - BACKSTOP_MARGIN
+        ):
+            last = seen.started_at + backstop - BACKSTOP_MARGIN
+            raise OperatorError(
+                f"job {job} can be extended until {last:%Y-%m-%d %H:%M} UTC at most, because the server's own timeout "
+                "was set when it started; extend it by less, or start it --again with a later deadline"
+            )
         return await self._tell(job, "extend_deadline", {"by": format_duration(by), "who": who or self._who})
 
     async def cancel(self, job: str, why: str = "", *, who: str = "") -> Told:

@@ -39,13 +39,21 @@ UI_URL = "http://127.0.0.1:8233"
 DOCUMENTS = 3_000
 
 
-async def _namespace(address: str, prefix: str) -> str:
+@pytest.fixture
+async def bare_namespace(temporal_address: str) -> Connection:
+    """A namespace as an operator makes it who has not read on."""
+    name = await _namespace(temporal_address, "bare", labelled=False)
+    return Connection(temporal_address, name)
+
+
+async def _namespace(address: str, prefix: str, *, labelled: bool = True) -> str:
     name = f"{prefix}-{uuid.uuid4().hex[:8]}"
     client = await TemporalClient.connect(address)
     await client.workflow_service.register_namespace(
         RegisterNamespaceRequest(namespace=name, workflow_execution_retention_period=Duration(seconds=86_400))
     )
-    attributes = {a.name: IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD for a in SEARCH_ATTRIBUTES}
+    attributes = {a.name: IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD for a in SEARCH_ATTRIBUTES if labelled}
+    attributes |= {} if labelled else {"Other": IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD}
     request = AddSearchAttributesRequest(namespace=name, search_attributes=attributes)
     deadline = time.monotonic() + WAIT_SECONDS_MAX
     while True:  # Servers learn of a new namespace within seconds.

@@ -107,6 +107,37 @@ def test_a_job_refused_while_planning_is_refused_at_the_terminal(shell: Any, col
     assert "nobody.knows" in refused.err
 
 
+SAMPLED = """
+import json
+from lull import hooks
+from lull.domain.kinds import parse_spec
+spec = parse_spec(json.load(open("job.json")))
+shown = hooks.preview(spec, 2, {load})
+print(json.dumps(shown if isinstance(shown, str) else [one.model_dump() for one in shown]))
+"""
+
+
+def test_samples_of_a_transform_need_its_module_and_say_so(shell: Any, collection: Any, mongo_uri: str):
+    spec = collection.written(kind="transform", transform="shop.double")
+    del spec["update"]
+    shell.write("job.json", spec)
+    (shell.folder / "shop_jobs.py").write_text(
+        'from lull import transform\n\n@transform("shop.double")\ndef double(d):\n    return {"double": d["_id"] * 2}\n'
+    )
+
+    def sampled(load: list[str]) -> Any:
+        program = SAMPLED.format(load=load)
+        ran = subprocess.run(
+            [sys.executable, "-c", program], cwd=shell.folder, env=shell.variables, capture_output=True, check=True
+        )
+        return json.loads(ran.stdout)
+
+    assert "this shell has no credentials for cluster main ([clusters.main] in lull.toml)" in sampled([])
+    shell.variables["LULL_CLUSTERS__MAIN__URI"] = mongo_uri
+    assert "shop.double is not known here; name its module with --load" in sampled([])
+    assert [one["after"]["double"] for one in sampled(["shop_jobs"])] == [0, 2]
+
+
 # -- documents ---------------------------------------------------------------------------------------
 
 

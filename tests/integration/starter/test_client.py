@@ -297,6 +297,8 @@ async def test_a_deadline_is_moved_and_its_absence_is_said(client: Client, colle
     await client.extend_deadline(spec.job, timedelta(hours=2))
     seen = await until(lambda: client.status(spec.job), lambda seen: seen.progress.deadline_at != before)
     assert seen.progress.deadline_at == before + timedelta(hours=2)
+    with pytest.raises(OperatorError, match=r"can be extended until .* at most"):
+        await client.extend_deadline(spec.job, timedelta(days=300))
     other = collection.slow(overlap=True)
     await client.start(other)
     with pytest.raises(OperatorError, match="has no deadline, so there is nothing to extend"):
@@ -375,3 +377,12 @@ async def test_a_namespace_that_is_not_there_is_the_settings_fault(worked: Conne
         OperatorError, match=r"has no namespace 'no-such-namespace'.*temporal operator namespace create"
     ):
         await client.status("orders-1")
+
+
+async def test_a_namespace_without_our_search_attributes_is_refused_with_the_command_that_makes_them(
+    bare_namespace: Connection, collection: Any
+):
+    client = await Client.connect(bare_namespace)
+    for ask in (client.start(collection.spec()), client.list(states=["running"])):
+        with pytest.raises(OperatorError, match="temporal operator search-attribute create --name LullState"):
+            await ask
