@@ -7,6 +7,8 @@ a page loop that has stopped moving is not covered up: its heartbeats stop too.
 
 import asyncio
 import contextvars
+import os
+import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -37,6 +39,8 @@ STUCK_SECONDS = 120.0
 """A page that takes longer than this, driver timeouts included, is no longer vouched for."""
 SLICES_MAX = 256
 """Threads of one process; slots are the worker's to limit."""
+_PROCESS = f"{socket.gethostname()}:{os.getpid()}"
+"""Whose hands a partition is in: somebody who looks at the ledger wants to find the process."""
 
 
 class Pages(PagesPort):
@@ -57,7 +61,7 @@ class Pages(PagesPort):
             )
         activity.heartbeat()
         info = activity.info()
-        running = _Running(owner=f"{info.activity_id}@{info.attempt}")
+        running = _Running(owner=f"{_PROCESS} {info.activity_id}@{info.attempt}")
         # The thread works in this activity's context, so that its spans hang under Temporal's.
         run = partial(contextvars.copy_context().run, self._work, task, running)
         work = asyncio.get_running_loop().run_in_executor(self._threads, run)

@@ -80,6 +80,7 @@ class Lab:
     A stack, its workers and its clients, over one folder.
 
     *members* is 1 or 3. The folder is a temporary one, removed at the end, unless *folder* is given.
+    *parameters* are mongod's (``--setParameter``).
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class Lab:
         cache_gib: float = 2.0,
         load: Sequence[str] = (TRANSFORMS,),
         grace_s: float = 30.0,
+        parameters: Mapping[str, str | int | float | bool] | None = None,
         say: Say = silent,
     ) -> None:
         self._is_ours = folder is None
@@ -106,7 +108,7 @@ class Lab:
             self.folder / "stack",
             members=members,
             search_attributes={attribute.name: "Keyword" for attribute in SEARCH_ATTRIBUTES},
-            options=MongodOptions(cache_gib=cache_gib),
+            options=MongodOptions(cache_gib=cache_gib, parameters=parameters or {}),
             say=say,
         )
 
