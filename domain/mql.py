@@ -8,7 +8,7 @@ operator names and field paths only, and never at what a value means.
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from lull.domain.values import check_values, walk
+from lull.domain.values import check_values, shown, walk
 
 Document = dict[str, Any]
 
@@ -33,6 +33,7 @@ _UPDATE_OPERATORS = frozenset(
         "$push", "$pop", "$pull", "$pullAll", "$addToSet", "$bit",
     }
 )  # fmt: skip
+_NAMES_SHOWN_MAX = 5
 _STORING_OPERATORS = ("$set", "$min", "$max")
 _NON_IDEMPOTENT_OPERATORS = frozenset({"$inc", "$mul", "$push", "$pop", "$bit", "$currentDate"})
 _VOLATILE = frozenset({"$$NOW", "$$CLUSTER_TIME", "$rand"})
@@ -57,7 +58,7 @@ def refuse_code(value: Any, where: str) -> None:
         if key in _WRITING_STAGES:
             raise ValueError(f"{key} in {where} writes past the ledger; lull writes only to the job's own collection")
         if key.startswith(_PRIVATE_PREFIX):
-            raise ValueError(f"{key} in {where} is internal to the server; use a documented operator")
+            raise ValueError(f"{shown(key)} in {where} is internal to the server; use a documented operator")
 
 
 def check_filter(query: Document) -> Document:
@@ -69,7 +70,7 @@ def check_filter(query: Document) -> Document:
     for key in query:
         if key.startswith("$") and key not in _TOP_LEVEL_OPERATORS:
             raise ValueError(
-                f"{key} cannot stand at the top of a filter; start with a field name, $and, $or, $nor or $expr"
+                f"{shown(key)} cannot stand at the top of a filter; start with a field name, $and, $or, $nor or $expr"
             )
     return query
 
@@ -108,10 +109,12 @@ def check_update(update: Document | list[Document]) -> Document | list[Document]
 
 def _check_pipeline(pipeline: list[Document]) -> None:
     if not pipeline:
-        raise ValueError("update is an empty pipeline and would change nothing")
+        raise ValueError(
+            "update is an empty pipeline and would change nothing; give it a stage, like [{$set: {field: expression}}]"
+        )
     for stage in pipeline:
         if len(stage) != 1 or next(iter(stage)) not in _UPDATE_STAGES:
-            seen = ", ".join(stage) or "an empty stage"
+            seen = ", ".join(map(shown, list(stage)[:_NAMES_SHOWN_MAX])) or "an empty stage"
             raise ValueError(f"{seen} is not an update stage; use one of {', '.join(sorted(_UPDATE_STAGES))}")
         _check_stage(*next(iter(stage.items())))
 
@@ -135,7 +138,7 @@ def _check_operators(update: Document) -> None:
                 if not operator.startswith("$")
                 else "it is not an update operator lull runs"
             )
-            raise ValueError(f"{operator!r} in update: {hint}; use one of {', '.join(sorted(_UPDATE_OPERATORS))}")
+            raise ValueError(f"{shown(operator)} in update: {hint}; use one of {', '.join(sorted(_UPDATE_OPERATORS))}")
         if not isinstance(fields, Mapping) or not fields:
             raise ValueError(f"{operator} in update needs at least one field, like {{{operator}: {{field: value}}}}")
     if not all(isinstance(new, str) for new in update.get("$rename", {}).values()):
@@ -149,7 +152,7 @@ def _refuse_stored_expressions(update: Document) -> None:
         for key, _ in walk(list(update.get(operator, {}).values())):
             if key.startswith("$") and key not in _EXTENDED_JSON:
                 raise ValueError(
-                    f"{key} inside {operator} would be stored as it stands, not evaluated; "
+                    f"{shown(key)} inside {operator} would be stored as it stands, not evaluated; "
                     "expressions need a pipeline: put the stage into a list, update: [{$set: ...}]"
                 )
 

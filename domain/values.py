@@ -100,6 +100,12 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
+def shown(name: str) -> str:
+    """Return a key as an error shows it: as it is, or in quotes and cut short if it is not one printable word."""
+    plain = name.isprintable() and " " not in name and 0 < len(name) <= _SHOWN_CHARACTERS_MAX
+    return name if plain else _shown(name)
+
+
 def _shown(value: object) -> str:
     if isinstance(value, int) and value not in _INT64:
         return "a number"  # Python refuses to write thousands of digits

@@ -203,6 +203,21 @@ def test_whatever_is_asked_the_answer_is_a_value_or_a_value_error(value: Any):
                 assert all(isinstance(path, str) for path in mql.fields_written(checked))
 
 
+@pytest.mark.parametrize("name", ["$\n", "$" + "x" * 10_000, "$_\r\n", "\x1b[31m$set", "$\u2028", "", "a b"])
+def test_a_message_about_a_name_stays_one_printable_line(name: str):
+    for check, value in (
+        (mql.check_filter, {name if name.startswith("$") else "$" + name: 1}),
+        (mql.check_update, {name: 1}),
+        (mql.check_update, [{name: 1}] * 3),
+        (mql.check_update, [dict.fromkeys([name, *map(str, range(1_000))], 1)]),
+        (mql.check_update, {"$set": {"a": {"$" + name: 1}}}),
+    ):
+        with pytest.raises(ValueError, match=r"filter|update|inside|stage") as caught:
+            check(value)  # type: ignore[operator]
+        assert str(caught.value).isprintable()
+        assert len(str(caught.value)) < 500
+
+
 # -- which fields ---------------------------------------------------------------------------------
 
 
