@@ -33,6 +33,7 @@ from lull.domain import queues, signals
 from lull.domain.errors import OperatorError
 from lull.domain.slice import Outcome
 from lull.domain.state import JobState
+from lull.starter import tracing
 from lull.starter.errors import NotFound, Unreachable, WorldError
 from lull.starter.settings import Connection, Origin
 
@@ -69,6 +70,7 @@ class Door:
             connection.address,
             namespace=connection.namespace,
             data_converter=pydantic_data_converter,
+            interceptors=tracing.interceptors(connection.otlp_endpoint),
             **connection.options,
         )
         try:

@@ -41,6 +41,8 @@ class Connection:
     ui_url: str = ""
     origin: Origin = Origin()
     config: Path | None = None
+    otlp_endpoint: str = ""
+    """Where the span of a start goes; nowhere if empty."""
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)  # may hold an API key
 
 
@@ -92,7 +94,8 @@ def _connection(
     )
     address = _checked_address(str(options.pop("target_host", ours.address)), origin.address)
     namespace = str(options.pop("namespace", ours.namespace))
-    return Connection(address, namespace, ours.ui_url.rstrip("/"), origin, path, options)
+    endpoint = settings.telemetry.otlp_endpoint
+    return Connection(address, namespace, ours.ui_url.rstrip("/"), origin, path, endpoint, options)
 
 
 def _temporals_own(environment: Mapping[str, str]) -> "ClientConnectConfig":

@@ -149,13 +149,12 @@ def next_steps(state: JobState) -> tuple[str, ...]:
         steps = (f'lull pause {job} --reason "..."', f"lull throttle {job} --max-docs-per-second 500 --for 2h")
         return (*steps, f"lull cancel {job}")
     if state.status in {Status.PAUSING, Status.PAUSED}:
-        poisoned = (f"lull quarantine list {job}",) if state.pause and state.pause.by_poison else ()
-        return (*poisoned, f"lull resume {job}", f"lull cancel {job}")
+        return (f"lull resume {job}", f"lull cancel {job}")
     if state.status in {Status.CANCELLED, Status.EXPIRED, Status.FAILED}:
         return ("lull start SPEC --again",)
     if state.status is Status.REFUSED:
         return ("lull plan SPEC", "lull start SPEC")
-    return (f"lull status {job}",)
+    return (f"lull result {job}",)
 
 
 def conclusion(state: JobState) -> str:

@@ -1,7 +1,12 @@
 """A real worker that exports over OTLP: what arrives, and what must never leave."""
 
+import asyncio
+import json
+import os
+import sys
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -84,6 +89,36 @@ async def test_one_trace_leads_from_the_start_of_a_job_to_its_pages_and_no_docum
     sent = "".join(str(one) for one in [*collector.traces, *collector.metrics])
     assert MAIL not in sent
     assert "mongodb://" not in sent
+
+
+async def test_the_command_that_starts_a_job_begins_its_trace(
+    spawn: Any, collector: Any, temporal_address: str, namespace: str, people: str, tmp_path: Path
+):
+    worker = spawn(LULL_TELEMETRY__OTLP_ENDPOINT=collector.endpoint)
+    await worker.until_ready()
+    spec = tmp_path / "vat.json"
+    spec.write_text(json.dumps(job_over(people).spec.canonical()))
+    own = {name: text for name, text in os.environ.items() if not name.startswith(("LULL_", "TEMPORAL_"))}
+    command = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "lull", "start", str(spec), "--wait", "--json"),
+        env=own
+        | {
+            "LULL_TEMPORAL__ADDRESS": temporal_address,
+            "LULL_TEMPORAL__NAMESPACE": namespace,
+            "OTEL_EXPORTER_OTLP_ENDPOINT": collector.endpoint,
+        },
+        cwd=tmp_path,
+        stdout=asyncio.subprocess.DEVNULL,
+    )
+    assert await command.wait() == 0
+    worker.signal()
+    assert await worker.ended() == 0, worker.text
+
+    (started,) = [span for span in collector.spans if span.name == "StartWorkflow:lull.job"]
+    slices = [span for span in collector.spans if span.name == "lull.slice"]
+    assert slices
+    assert {span.trace_id for span in slices} == {started.trace_id}
+    assert collector.services == {"lull", "lull-worker"}
 
 
 async def test_the_metrics_of_lull_and_of_temporals_core_arrive_at_one_endpoint(
