@@ -5,7 +5,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 K = TypeVar("K")
 
-PARTITION_BYTES_MIN = 32 << 20
+PARTITION_BYTES_MIN = 16 << 20
 """Below this a partition costs more in activity calls than it gives in parallelism."""
 PARTITION_BYTES_MAX = 1 << 30
 PARTITIONS_WANTED = 32
