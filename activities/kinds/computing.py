@@ -1,24 +1,23 @@
 """
-A user's function over raw documents: what becomes of each, so that one it fails on harms no other.
+A user's function over documents as the server sent them: what becomes of each, so that one it fails on harms no other.
 
 Everything that can go wrong with a document goes wrong here, before any transaction: bytes that are
 no UTF-8, exceptions, results that no document can become or that BSON has no place for.
 """
 
 import copy
-import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import bson
 from bson.errors import BSONError
 
+from lull.activities import raw
 from lull.activities.kinds import Poison
 from lull.activities.mongo import CODEC, Document
 from lull.activities.transforms import SKIP, UNCHANGED, UNSET, BadResult, Replace, Result, Transform, Verdict
 from lull.domain.errors import OperatorError
-from lull.domain.pacing import PAGE_BYTES_MAX
 
 Outcome: TypeAlias = Document | Verdict | Poison
 """What becomes of a document: an update statement (``q`` and ``u``), or the reason why there is none."""
@@ -58,30 +57,30 @@ class Computation:
         self._transform = transform
         self._allowed = None if "*" in writes else tuple((path, path + ".") for path in writes)
 
-    def over(self, raw: bytes) -> Computed:
+    def over(self, array: bytes) -> Computed:
         """
-        Return what becomes of the concatenated documents in *raw*.
+        Return what becomes of the documents in *array*.
 
         The function sees documents of its own: whatever it does to them reaches nobody else.
         Raises OperatorError for an ``_id`` that cannot be read, because it cannot be walked past.
         """
         try:
-            documents = bson.decode_all(raw, CODEC)
+            documents = raw.decode(array)
         except BSONError as error:
-            return self._one_by_one(raw, _readable_ids(raw), error)
+            return self._one_by_one(array, _readable_ids(array), error)
         ids = [_own(document["_id"]) for document in documents]
         try:
             return _weighed(ids, self._outcomes(ids, documents))
         except BaseException as error:  # noqa: BLE001 - in this thread nothing but the function's own: sys.exit() too
-            return self._one_by_one(raw, ids, error)
+            return self._one_by_one(array, ids, error)
 
-    def _one_by_one(self, raw: bytes, ids: list[Any], error: BaseException) -> Computed:
+    def _one_by_one(self, array: bytes, ids: list[Any], error: BaseException) -> Computed:
         """Compute again in halves, or document by document: the function has failed on one of them."""
         if len(ids) == 1:
             return Computed(ids, [Poison.of(ids[0], error)], 0)
-        raws = split(raw)
-        size = (len(raws) + 1) // 2 if self._transform.batch else 1
-        parts = [self.over(b"".join(raws[at : at + size])) for at in range(0, len(raws), size)]
+        each = raw.split(array)
+        size = (len(each) + 1) // 2 if self._transform.batch else 1
+        parts = [self.over(raw.join(each[at : at + size])) for at in range(0, len(each), size)]
         outcomes = [outcome for part in parts for outcome in part.outcomes]
         return Computed(ids, outcomes, sum(part.written_bytes for part in parts))
 
@@ -109,15 +108,17 @@ def _outcome(key: Any, result: Result) -> Outcome:
         return {"q": {"_id": key}, "u": {"_id": key, **result.document}}
     if result is SKIP or result is UNCHANGED:
         return result
-    assert isinstance(result, Mapping), "Transform.results lets nothing else pass"
-    if not result:
+    fields = result if isinstance(result, dict) else dict(result)
+    if not fields:
         return UNCHANGED
-    unset = {name: "" for name, value in result.items() if value is UNSET}
-    changed = {name: value for name, value in result.items() if value is not UNSET}
-    change: Document = {"$set": changed} if changed else {}
-    if unset:
-        change["$unset"] = unset
-    return {"q": {"_id": key}, "u": change}
+    unset = [name for name, value in fields.items() if value is UNSET]
+    return {"q": {"_id": key}, "u": _with_unset(fields, unset) if unset else {"$set": fields}}
+
+
+def _with_unset(fields: Document, unset: list[str]) -> Document:
+    change: Document = {"$unset": dict.fromkeys(unset, "")}
+    changed = {name: value for name, value in fields.items() if value is not UNSET}
+    return {"$set": changed, **change} if changed else change
 
 
 def _weighed(ids: list[Any], outcomes: list[Outcome]) -> Computed:
@@ -133,9 +134,7 @@ def _light(key: Any, outcome: Outcome) -> Outcome:
     weight = _encoded_bytes([outcome])
     if weight <= STATEMENT_BYTES_MAX:
         return outcome
-    return Poison.of(
-        key, BadResult(f"the result is {weight:,} bytes long; a document has 16 MB at most")
-    )
+    return Poison.of(key, BadResult(f"the result is {weight:,} bytes long; a document has 16 MB at most"))
 
 
 def _encoded_bytes(outcomes: list[Outcome]) -> int:
@@ -143,43 +142,17 @@ def _encoded_bytes(outcomes: list[Outcome]) -> int:
     return len(bson.encode({"": [outcome for outcome in outcomes if isinstance(outcome, dict)]}, codec_options=CODEC))
 
 
-def _readable_ids(raw: bytes) -> list[Any]:
+def _readable_ids(array: bytes) -> list[Any]:
     """Return the ids of documents of which some hold text that is no UTF-8."""
     try:
-        documents = bson.decode_all(raw, _LENIENT)
+        documents = raw.decode(array, _LENIENT)
     except BSONError as error:
         raise OperatorError(
             f"a document cannot be read at all ({type(error).__name__}); look for it with validate(), mend or remove it"
         ) from None
     ids = [document["_id"] for document in documents]
-    for each, key in zip(split(raw), ids, strict=True):
+    for each, key in zip(raw.split(array), ids, strict=True):
         # _id stands first in every stored document.
         if not each.startswith(bson.encode({"_id": key}, codec_options=CODEC)[4:-1], 4):
             raise OperatorError("an _id holds text that is no UTF-8, and cannot be walked past; mend or remove it")
     return ids
-
-
-def split(raw: bytes) -> list[bytes]:
-    """Return the concatenated BSON documents of *raw*, one by one."""
-    return list(_each(raw))
-
-
-def _each(raw: bytes) -> Iterator[bytes]:
-    at, end = 0, len(raw)
-    while at < end:
-        (size,) = struct.unpack_from("<i", raw, at)
-        yield raw[at : at + size]
-        at += size
-
-
-def capped(raw: bytes) -> bytes:
-    """Return the documents of *raw* that end within 4 MB, at least one."""
-    if len(raw) <= PAGE_BYTES_MAX:
-        return raw
-    at = 0
-    while at < len(raw):
-        (size,) = struct.unpack_from("<i", raw, at)
-        if at and at + size > PAGE_BYTES_MAX:
-            break
-        at += size
-    return raw[:at]

@@ -9,9 +9,8 @@ write into a write conflict, so a concurrent update is never lost.
 
 import time
 from collections.abc import Mapping
-from contextlib import closing
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 import bson
 from bson.raw_bson import RawBSONDocument
@@ -19,10 +18,11 @@ from pymongo.client_session import ClientSession
 from pymongo.errors import WriteError
 from typing_extensions import override
 
+from lull.activities import raw
 from lull.activities.kinds import Page, PageAdapter, PageAgain, PartitionWork, Poison, Written
-from lull.activities.kinds.computing import Computation, Computed, Outcome, capped, split
+from lull.activities.kinds.computing import Computation, Computed, Outcome
 from lull.activities.kinds.ranges import Stride, only_match, stride_of
-from lull.activities.mongo import ID_INDEX, Document, Key, both, decode_values, error_class, key_range
+from lull.activities.mongo import Document, Key, both, decode_values, error_class, key_range
 from lull.activities.transforms import SKIP
 from lull.domain.errors import InvariantBroken
 from lull.domain.failure import ErrorClass
@@ -39,7 +39,7 @@ class Draft:
     """What a page was computed from, and what came out."""
 
     query: Document
-    raw: bytes
+    array: bytes
     computed: Computed
     scanned: int
     refused: dict[bytes, Poison] = field(default_factory=dict)
@@ -69,36 +69,30 @@ class TransformPages(PageAdapter):
         # A filtered page is bounded by documents passed over, so that it ends however few match.
         stride = stride_of(self.work, after, docs) if self.filter else Stride(None, docs)
         query = both(key_range(after, stride.upto or self.work.upto), self.filter)
-        raw, is_all = self._first_batch(query, docs)
-        if not raw:
+        array, is_all = self._found(query, docs)
+        if array == raw.EMPTY:
             return self._nothing_matches(after, stride)
-        everything = self._computation.over(raw)
+        everything = self._computation.over(array)
         computed = everything.within(PAGE_BYTES_MAX)
         count = len(computed.ids)
         if computed is not everything:
-            raw, is_all = b"".join(split(raw)[:count]), False
+            array, is_all = raw.join(raw.split(array)[:count]), False
         is_whole = is_all and (stride.upto is not None or count < docs)
         upto = (stride.upto or self.work.upto) if is_whole else Key(computed.ids[-1])
         scanned = stride.docs if is_whole and self.filter else count
-        draft = Draft(both(key_range(after, upto), self.filter), raw, computed, scanned)
+        draft = Draft(both(key_range(after, upto), self.filter), array, computed, scanned)
         return Page(after, upto, count, is_whole and stride.upto is None, draft)
 
-    def _first_batch(self, query: Document, docs: int) -> tuple[bytes, bool]:
-        """Return at most *docs* raw documents and about 4 MB of them, and whether those are all there are."""
-        cursor = self.work.source.find_raw_batches(
-            query, hint=ID_INDEX, limit=docs, batch_size=docs, comment=self.work.comment
-        )
-        try:
-            raw: Any = next(cursor, b"")
-            kept = capped(raw)
-            return kept, len(kept) == len(raw) and not cursor.alive
-        finally:
-            cursor.close()
+    def _found(self, query: Document, docs: int) -> raw.Found:
+        """Return at most *docs* documents and about 4 MB of them, and whether more of these match."""
+        found = raw.find(self.work.source, query, limit=docs, comment=self.work.comment)
+        array = raw.within(found.array, PAGE_BYTES_MAX)
+        return raw.Found(array, found.is_all and array is found.array)
 
     def _nothing_matches(self, after: Key | None, stride: Stride) -> Page | None:
         if not self.filter or not stride.docs:
             return None
-        draft = Draft({}, b"", Computed([], [], 0), stride.docs)
+        draft = Draft({}, raw.EMPTY, Computed([], [], 0), stride.docs)
         return Page(after, stride.upto or self.work.upto, 0, stride.upto is None, draft)
 
     # -- writing -------------------------------------------------------------------------------
@@ -106,54 +100,41 @@ class TransformPages(PageAdapter):
     @override
     def write(self, page: Page, session: ClientSession | None) -> Written:
         draft: Draft = page.work
-        if not draft.raw:
+        if draft.array == raw.EMPTY:
             return Written(Counts(scanned=draft.scanned, pages=1), page.upto, page.last)
-        raw, is_all = self._read_again(draft, session)
-        if raw == draft.raw:
-            plan = _Plan(raw, list(draft.computed.ids), list(draft.computed.outcomes), page.upto, page.last)
+        now = raw.find(
+            self.work.source, draft.query, limit=_again_max(draft), comment=self.work.comment, session=session
+        )
+        if now.array == draft.array:
+            plan = _Plan(now.array, list(draft.computed.ids), list(draft.computed.outcomes), page.upto, page.last)
         else:
-            plan = self._reconcile(page, raw, is_all=is_all, in_transaction=session is not None)
+            plan = self._reconcile(page, now, in_transaction=session is not None)
         if draft.refused:
             plan.replace(draft.refused)
         if not self.work.quarantine:
             plan.end_before_poison(page.after)
         return self._apply(plan, draft, session)
 
-    def _read_again(self, draft: Draft, session: ClientSession | None) -> tuple[bytes, bool]:
-        """Return what is in the page's range now, and whether that is all: inserts may have made it too much."""
-        docs_max = _again_max(draft)
-        bytes_max = len(draft.raw) + PAGE_BYTES_MAX
-        cursor = self.work.source.find_raw_batches(
-            draft.query, hint=ID_INDEX, limit=docs_max, batch_size=docs_max, session=session, comment=self.work.comment
-        )
-        raw = b""
-        with closing(cursor):
-            for batch in cursor:
-                raw += cast("bytes", batch)
-                if len(raw) > bytes_max:
-                    break
-            return raw, not cursor.alive
-
-    def _reconcile(self, page: Page, raw: bytes, *, is_all: bool, in_transaction: bool) -> "_Plan":
+    def _reconcile(self, page: Page, now: raw.Found, *, in_transaction: bool) -> "_Plan":
         """Match what is there now with what was computed from; compute a few anew, end before too many."""
         draft: Draft = page.work
         computed = draft.computed
-        known = {each: place for place, each in enumerate(split(draft.raw))}
-        plan = _Plan(raw, [], [], page.upto, page.last)
+        known = {each: place for place, each in enumerate(raw.split(draft.array))}
+        plan = _Plan(now.array, [], [], page.upto, page.last)
         anew = _Anew(self._hold_seconds) if in_transaction else None
-        raws = split(raw)
-        for each in raws:
+        there = raw.split(now.array)
+        for each in there:
             place = known.get(each)
             if place is not None:
                 plan.add(computed.ids[place], computed.outcomes[place])
                 continue
             if anew is not None and anew.is_too_much:
                 break
-            one = self._computation.over(each)
+            one = self._computation.over(raw.join([each]))
             plan.add(one.ids[0], draft.statement_applied(one.ids[0]) or one.outcomes[0])
             if anew is not None:
                 anew.add(one.written_bytes)
-        if len(plan.ids) < len(raws) or not is_all or len(raws) >= _again_max(draft):
+        if len(plan.ids) < len(there) or not now.is_all or len(there) >= _again_max(draft):
             plan.end_at_last()
         plan.gone = _gone(computed.ids, plan)
         return plan
@@ -173,10 +154,10 @@ class TransformPages(PageAdapter):
             unchanged=len(plan.ids) - skipped - len(poison) - modified,
             skipped=skipped + plan.gone,
             quarantined=len(poison),
-            bytes=len(plan.raw),
+            bytes=len(plan.array),
             pages=1,
         )
-        page_bytes = max(len(plan.raw), draft.computed.written_bytes)
+        page_bytes = max(len(plan.array), draft.computed.written_bytes)
         return Written(counts, plan.upto, plan.last, poison, plan.blocked, page_bytes)
 
     def _run(self, writes: list[Document], plan: "_Plan", draft: Draft, session: ClientSession) -> int:
@@ -207,13 +188,13 @@ class TransformPages(PageAdapter):
         for these. Returns how many documents of the page were changed.
         """
         modified = missed = 0
-        raws = split(plan.raw)
+        there = raw.split(plan.array)
         for place, outcome in enumerate(plan.outcomes):
             if not isinstance(outcome, dict):
                 continue
             key = _hashable(plan.ids[place])
             if key not in draft.applied:
-                guard = {**outcome["q"], "$expr": {"$eq": ["$$ROOT", {"$literal": RawBSONDocument(raws[place])}]}}
+                guard = {**outcome["q"], "$expr": {"$eq": ["$$ROOT", {"$literal": RawBSONDocument(there[place])}]}}
                 reply = self._update([{"q": guard, "u": outcome["u"]}])
                 if reply.get("writeErrors"):
                     _refuse(reply["writeErrors"][0], place, plan, draft)
@@ -266,7 +247,7 @@ class _Anew:
 class _Plan:
     """What a page's transaction will write, worked out against the documents of now."""
 
-    raw: bytes
+    array: bytes
     ids: list[Any]
     outcomes: list[Outcome]
     upto: Key | None
@@ -286,8 +267,8 @@ class _Plan:
 
     def replace(self, refused: Mapping[bytes, Poison]) -> None:
         """Documents the server would not write become poison."""
-        for place, raw in enumerate(split(self.raw)[: len(self.ids)]):
-            self.outcomes[place] = refused.get(raw, self.outcomes[place])
+        for place, each in enumerate(raw.split(self.array)[: len(self.ids)]):
+            self.outcomes[place] = refused.get(each, self.outcomes[place])
 
     def end_before_poison(self, after: Key | None) -> None:
         """Without a quarantine the page ends before its first poison document."""
@@ -305,7 +286,7 @@ def _refuse(problem: Mapping[str, Any], place: int, plan: _Plan, draft: Draft) -
     error = WriteError(str(problem.get("errmsg", "")), problem.get("code"), problem)
     if error_class(error) is not ErrorClass.POISON:
         raise error
-    draft.refused[split(plan.raw)[place]] = Poison.of(plan.ids[place], error)
+    draft.refused[raw.split(plan.array)[place]] = Poison.of(plan.ids[place], error)
 
 
 def _gone(ids: list[Any], plan: _Plan) -> int:

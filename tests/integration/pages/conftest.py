@@ -13,7 +13,7 @@ from pymongo import MongoClient
 from pymongo.collection import Collection
 from temporalio.testing import ActivityEnvironment
 
-from lull.activities.kinds.computing import split
+from lull.activities import raw
 from lull.activities.mongo import CODEC, Cluster, Clusters, Key
 from lull.activities.pages import Pages
 from lull.activities.store import Store, drain_document, ensure_ledger, partition_document
@@ -200,7 +200,7 @@ class World:
 
     def raw(self) -> list[bytes]:
         """Every document as it is stored."""
-        return split(b"".join(self.source.find_raw_batches({}).hint([("_id", 1)])))
+        return raw.split(raw.find(self.source, {}, limit=1_000_000, comment="").array)
 
     def close(self) -> None:
         self.pages.close()
