@@ -11,6 +11,7 @@ import bson
 import pytest
 from pymongo import MongoClient
 from pymongo.collection import Collection
+from pymongo.errors import OperationFailure
 from temporalio.testing import ActivityEnvironment
 
 from lull.activities import raw
@@ -182,6 +183,16 @@ class World:
     async def until_running(self, spec: JobSpec, *numbers: int) -> None:
         """Return when slices have taken these partitions."""
         await eventually(lambda: all(self.partition(spec, number)["status"] == "running" for number in numbers))
+
+    # -- errors as the server raises them --------------------------------------------------------
+
+    @staticmethod
+    def write_conflict() -> OperationFailure:
+        return OperationFailure("WriteConflict", 112, {"errorLabels": ["TransientTransactionError"]})
+
+    @staticmethod
+    def refusal() -> OperationFailure:
+        return OperationFailure("a value it cannot take", 2, {"errmsg": "a value it cannot take", "code": 2})
 
     # -- documents -------------------------------------------------------------------------------
 
