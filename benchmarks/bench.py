@@ -72,7 +72,8 @@ UNSAFE = WriteConcern(1, j=False)
 """For seeding only."""
 
 Document = dict[str, Any]
-console = Console()
+# In a log nothing is cut off: the verdict stands in the last column.
+console = Console(width=None if sys.stdout.isatty() else 120)
 
 
 class Lab:
