@@ -12,6 +12,7 @@ import pytest
 from pymongo import MongoClient
 from pymongo.collection import Collection
 from pymongo.errors import OperationFailure
+from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
 from lull.activities import raw
@@ -157,6 +158,19 @@ class World:
         reports = await asyncio.gather(*(self.slice(spec, number) for number in range(partitions)))
         assert {report.end for report in reports} == {SliceEnd.DONE}
         return self.counts(spec)
+
+    async def persevere(self, spec: JobSpec, number: int = 0, *, times: int = 50, **task: Any) -> int:
+        """The partition is done, asked for again whenever Temporal would; returns how often it was asked for."""
+        for attempt in range(1, times + 1):
+            try:
+                report = await self.slice(spec, number, **task)
+            except ApplicationError as error:
+                if error.non_retryable:
+                    raise
+            else:
+                if report.end is SliceEnd.DONE:
+                    return attempt
+        pytest.fail(f"partition {number} was not done after {times} slices")
 
     # -- the ledger ------------------------------------------------------------------------------
 
