@@ -32,6 +32,14 @@ test: check ## All checks and all tests, against a real MongoDB and a real Tempo
 format: setup ## Write the code the way the formatter wants it.
 	$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format .
 
+UV_COMPILE := uv pip compile --quiet --generate-hashes --no-header --no-emit-index-url --python-version 3.11
+
+.PHONY: lock
+lock: ## Write both lock files anew from pyproject.toml; needs uv on PATH.
+	$(UV_COMPILE) --extra dev pyproject.toml -o requirements.lock
+	@# The image installs the wheel without an index: setuptools must be there already.
+	echo setuptools | $(UV_COMPILE) --constraint requirements.lock pyproject.toml - -o requirements-runtime.lock
+
 .PHONY: demo
 demo: setup ## Run the main job on a year of flights beside a foreground; KEEP=1 leaves everything up.
 	@$(BIN)/python -m examples.demo

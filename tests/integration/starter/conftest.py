@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -279,6 +280,7 @@ class Shell:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            preexec_fn=_hear_ctrl_c,  # noqa: PLW1509 - one call, and no lock in it
         )
 
     def write(self, name: str, spec: dict[str, Any]) -> str:
@@ -303,3 +305,8 @@ def quiet_shell(tmp_path: Path, quiet: Connection, capsys: pytest.CaptureFixture
 def nowhere_shell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Shell:
     """A shell that has no Temporal to reach."""
     return Shell(tmp_path, environment(tmp_path, "127.0.0.1:1", "default"), capsys)
+
+
+def _hear_ctrl_c() -> None:
+    """A run in the background ignores Ctrl-C, and so would its children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -123,7 +123,10 @@ async def test_progress_is_live_between_the_reports_of_slices(client: Client, co
     await client.start(spec)
     first = await until(lambda: client.status(spec.job), is_running)
     passed = first.progress.counts.scanned
-    later = await until(lambda: client.status(spec.job), lambda seen: seen.progress.counts.scanned > passed)
+    later = await until(
+        lambda: client.status(spec.job),
+        lambda seen: seen.progress.counts.scanned > passed and seen.slices and seen.slices[0].waiting_for,
+    )
     assert later.progress.slices == 0, "no slice has reported yet"
     assert later.progress.counts.changed > 0
     assert [one.partition for one in later.slices] == [0]
