@@ -51,6 +51,7 @@ class Pages(PagesPort):
         self._registry = registry
         self._watches = Watches()
         self._threads = ThreadPoolExecutor(max_workers=SLICES_MAX, thread_name_prefix="lull-slice")
+        self._readers = ThreadPoolExecutor(max_workers=SLICES_MAX, thread_name_prefix="lull-read")
 
     @override
     @as_application_error
@@ -94,9 +95,9 @@ class Pages(PagesPort):
             incarnation=task.incarnation,
         )
         with telemetry.slice_span():
-            running.slice = Slice(
-                SliceParts(cluster, task, replace(work, upto=lease.upto), watch, telemetry, running.owner), lease
-            )
+            mine = replace(work, upto=lease.upto)
+            parts = SliceParts(cluster, task, mine, watch, telemetry, running.owner, self._readers)
+            running.slice = Slice(parts, lease)
             if running.draining:
                 running.slice.drain()
             return running.slice.run()
@@ -123,6 +124,7 @@ class Pages(PagesPort):
     def close(self) -> None:
         """No thread of a finished slice is left."""
         self._threads.shutdown(wait=False, cancel_futures=True)
+        self._readers.shutdown(wait=False, cancel_futures=True)
 
 
 def _quarantined(cluster: Cluster, task: SliceTask) -> list[Any]:

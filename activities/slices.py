@@ -10,7 +10,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, wait
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -66,6 +66,8 @@ class SliceParts:
     watch: Watch
     telemetry: SliceTelemetry
     owner: str
+    readers: Executor
+    """Lasting threads: a new one for every slice would leave the allocator a new arena, and memory would grow."""
 
 
 class Slice:
@@ -77,7 +79,6 @@ class Slice:
         self._lease = lease
         self._adapter: PageAdapter = adapter_for(parts.work)
         self._size = pacing.first(_expected_bytes(parts.work.plan))
-        self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="lull-read")
         self._ahead: _Ahead | None = None
         self._again: Page | None = None
         """A page that is written once more, knowing better."""
@@ -112,7 +113,8 @@ class Slice:
         try:
             end = self._until_end()
         finally:
-            self._reader.shutdown(wait=True, cancel_futures=True)
+            if self._ahead is not None:
+                wait([self._ahead.page])
             with suppress(PyMongoError):
                 self._adapter.close()
             self._lease.release(resting=end is SliceEnd.WAITING)
@@ -257,7 +259,7 @@ class Slice:
         return page
 
     def _read_ahead(self, after: Key | None, docs: int) -> None:
-        self._ahead = _Ahead(docs, self._reader.submit(self._read, after, docs))
+        self._ahead = _Ahead(docs, self._parts.readers.submit(self._read, after, docs))
 
     def _read(self, after: Key | None, docs: int) -> Page | None:
         namespace = self._parts.work.spec.source.namespace
