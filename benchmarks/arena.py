@@ -258,7 +258,7 @@ class Jobs:
         self._lab = lab
         self._lanes = lanes
         self._is_over = threading.Event()
-        self._error: BaseException | None = None
+        self.error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="jobs", daemon=True)
         self.records: list[JobRecord] = []
 
@@ -271,14 +271,14 @@ class Jobs:
         self._is_over.set()
         if self._thread.ident is not None:
             self._thread.join(timeout_s)
-        if self._error is not None:
-            raise self._error
+        if self.error is not None:
+            raise self.error
 
     def _run(self) -> None:
         try:
             asyncio.run(self._all())
         except BaseException as error:  # noqa: BLE001 - told by end()
-            self._error = error
+            self.error = error
 
     async def _all(self) -> None:
         client = await self._lab.connect()
@@ -360,7 +360,9 @@ class Arena:
         self.application.start()
         self.jobs.start()
         if self.witness.wait_step(0.0, END_SECONDS_MAX) is None:
-            raise RuntimeError("no page was committed: the jobs did not begin")
+            raise RuntimeError(
+                f"no page was committed: the jobs did not begin ({self.jobs.error!r}; {self.witness.trouble})"
+            )
 
     def _stop(self) -> None:
         self.application.stop()

@@ -50,6 +50,7 @@ GIVE_UP_SECONDS = 120.0
 BUSY_SECONDS_MAX = 60.0
 OPEN_MS_MAX = 90_000
 """How long a commit is held open at most: longer than the server leaves a transaction alone."""
+OPEN_TRIES_MAX = 20
 PROBE_MS = 200
 NOTICE_SECONDS_MAX = 5.0
 OVERTAKEN = "was overtaken"
@@ -356,7 +357,7 @@ def kill_inside(arena: Arena, count: int, say: Say) -> list[Figure]:
         worker = next(one for one in arena.lab.live_workers if one.pid == pid)
         strike = kill(arena, worker)
         wait_s = _write_probe(arena, key)
-        _close_failpoint(arena)
+        _let_go(arena)
         arena.lab.start_worker(worker.index, wait=False)
         work_s = back_at_work(arena, strike)
         arena.lab.workers[worker.index].wait_ready()
@@ -374,18 +375,21 @@ def kill_inside(arena: Arena, count: int, say: Say) -> list[Figure]:
 
 def _open_page(arena: Arena) -> tuple[Hold, int]:
     """Return whose page is held open just before its commit, and a document that it is proven to lock."""
-    while True:
-        session = _hold_next_commit(arena)
+    for _ in range(OPEN_TRIES_MAX):
+        _hold_next_commit(arena)
         arena.witness.catch_up()
-        hold = None if session is None else arena.witness.hold_of(session)
-        key = None if hold is None else _locked_key(arena, hold)
-        if hold is not None and key is not None:
-            return hold, key
-        # The page was one of no documents, or its document was deleted meanwhile: it goes on, another is held.
-        _close_failpoint(arena)
+        for operation in _held_commits(arena):
+            hold = arena.witness.hold_of(_session_of(operation))
+            key = None if hold is None else _locked_key(arena, hold)
+            if hold is not None and key is not None:
+                return hold, key
+        # An order that the application has just inserted stood there: the page goes on, another one is held.
+        _let_go(arena)
+    raise RuntimeError(f"in {OPEN_TRIES_MAX} tries no page could be held open")
 
 
-def _hold_next_commit(arena: Arena) -> bytes | None:
+def _hold_next_commit(arena: Arena) -> None:
+    """The next page that is committed stands just before that."""
     admin = arena.lab.mongo.admin
     data = {
         "failCommands": ["commitTransaction"],
@@ -395,14 +399,24 @@ def _hold_next_commit(arena: Arena) -> bytes | None:
     }
     entered = admin.command("configureFailPoint", "failCommand", mode={"times": 1}, data=data)["count"]
     admin.command("waitForFailPoint", "failCommand", timesEntered=entered + 1, maxTimeMS=60_000)
-    found = admin.aggregate(
-        [{"$currentOp": {"allUsers": True}}, {"$match": {"command.commitTransaction": 1, "appName": "lull"}}]
-    )
-    return next((bytes(one["command"]["lsid"]["id"]) for one in found), None)
 
 
-def _close_failpoint(arena: Arena) -> None:
+def _held_commits(arena: Arena) -> list[Document]:
+    """Return the commits that stand before their beginning: their clock does not run yet."""
+    is_held = {"command.commitTransaction": 1, "appName": "lull", "microsecs_running": {"$exists": False}}
+    return list(arena.lab.mongo.admin.aggregate([{"$currentOp": {"allUsers": True}}, {"$match": is_held}]))
+
+
+def _let_go(arena: Arena) -> None:
+    """No commit is held back any more; those that were have failed, as when somebody kills an operation."""
+    for operation in _held_commits(arena):
+        arena.lab.mongo.admin.command("killOp", op=operation["opid"])
+    # Returns only when nobody stands there any more.
     arena.lab.mongo.admin.command("configureFailPoint", "failCommand", mode="off")
+
+
+def _session_of(operation: Document) -> bytes:
+    return bytes(operation["command"]["lsid"]["id"])
 
 
 def _locked_key(arena: Arena, hold: Hold) -> int | None:

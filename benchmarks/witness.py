@@ -21,7 +21,6 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
@@ -101,6 +100,8 @@ class Witness:
         self._thread = threading.Thread(target=self._watch, name="witness", daemon=True)
         self.violations: list[str] = []
         self.pages = 0
+        self.trouble = ""
+        """What it last lost the server to."""
         self.reopened = 0
         """How often it lost the server and went on where it had stopped."""
 
@@ -211,13 +212,15 @@ class Witness:
     def _watch(self) -> None:
         token: Mapping[str, Any] | None = None
         while not self._is_over.is_set():
-            with suppress(PyMongoError):
+            try:
                 only = [{"$match": {"ns": {"$in": [PARTITIONS, MARKS]}}}]
                 with self._client.watch(only, resume_after=token, max_await_time_ms=100) as stream:
                     self._is_open.set()
                     token = stream.resume_token or token
                     while not self._is_over.is_set():
                         token = self._follow(stream) or token
+            except PyMongoError as error:
+                self.trouble = str(error)
             if not self._is_over.wait(AGAIN_SECONDS):
                 self.reopened += 1
 

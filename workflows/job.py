@@ -55,6 +55,14 @@ _PATIENCE = RetryPolicy(
     maximum_interval=timedelta(seconds=10),
     non_retryable_error_types=list(NON_RETRYABLE),
 )
+# A slice outlasts the world by itself. What ends one is mostly its worker's death, already waited out by the
+# heartbeat's timeout: killed three times in a row it must not wait seconds more, while writers wait for its page.
+_SLICE_PATIENCE = RetryPolicy(
+    initial_interval=timedelta(seconds=0.2),
+    backoff_coefficient=2.0,
+    maximum_interval=timedelta(seconds=2),
+    non_retryable_error_types=list(NON_RETRYABLE),
+)
 _PRIORITY_KEYS = {job.Priority.CRITICAL: 1, job.Priority.NORMAL: 3}
 _KEYS = {attribute: SearchAttributeKey.for_keyword(attribute.name) for attribute in signals.SEARCH_ATTRIBUTES}
 
@@ -213,7 +221,7 @@ class JobWorkflow:
                 ),
                 start_to_close_timeout=timedelta(minutes=10),
                 heartbeat_timeout=timedelta(seconds=HEARTBEAT_TIMEOUT_SECONDS),
-                retry_policy=_PATIENCE,
+                retry_policy=_SLICE_PATIENCE,
                 task_queue=queues.pages_queue(priority),
                 priority=Priority(priority_key=_PRIORITY_KEYS[priority]),
                 summary=f"partition {partition} of {partitions}",
