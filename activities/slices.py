@@ -230,7 +230,8 @@ class Slice:
                 return SliceEnd.WAITING
             if seconds > _WAIT_SECONDS_MAX:
                 self._forget_ahead()
-            self._wait("throttle", f"throttle: {rate:g} docs/s for this slice", seconds)
+            # In short waits: an order that came just before one of them is not overslept for long.
+            self._wait("throttle", f"throttle: {rate:g} docs/s for this slice", min(seconds, _WAIT_SECONDS_MAX))
             if (end := self._told_to_stop()) is not None:
                 return end
         self._credit = None
