@@ -38,7 +38,6 @@ from lull.domain.lifecycle import Status
 from lull.domain.slice import Outcome
 from lull.starter.client import Client
 
-PAGE_DOCS = 20
 PADS = [bytes([65 + number]).decode() * 2_600 for number in range(7)]
 """So long that a few ten thousand orders are cut into several partitions."""
 VOLATILE = ("version", "touched", "total", "quantity", "fg", "probe")
@@ -63,6 +62,8 @@ class Scale:
     foreground_rate: float = 150
     workers: int = 3
     parallel: int = 3
+    page_docs: int = 20
+    """Small pages: many moments to be killed at."""
 
 
 @dataclass(slots=True)
@@ -313,7 +314,7 @@ async def _patiently(ask: Callable[[], Any]) -> Any:
 class Arena:
     """A lab with jobs, foreground, application and witness; `end` tells what came of it."""
 
-    def __init__(self, lab: Lab, name: str, *, seed: int, scale: Scale | None = None, purges: bool = True) -> None:
+    def __init__(self, lab: Lab, name: str, *, seed: int, scale: Scale | None = None) -> None:
         self.lab = lab
         self.name = name
         self.scale = scale or Scale()
@@ -321,10 +322,11 @@ class Arena:
         self.namespace = f"{name}.orders"
         self.witness = Witness(lab.uri)
         self.application = Application(lab.uri, self.namespace, self.scale, seed)
-        lanes: dict[str, Callable[[int], JobSpec]] = {"update": self._update, "transform": self._transform}
-        self.jobs = Jobs(lab, lanes | ({"purge": self._purge} if purges else {}))
+        self.jobs = Jobs(lab, {"update": self._update, "transform": self._transform, "purge": self._purge})
         self._foreground: bench.Foreground | None = None
         self._seed = seed
+        self._report: Document = {}
+        """The foreground's, once it has ended."""
         self._seeded: dict[int, tuple[bytes, int]] = {}
         """Digest and quantity of every order at the beginning."""
 
@@ -374,7 +376,7 @@ class Arena:
 
     def _limits(self, docs_per_second: float) -> Document:
         return {
-            "page_docs_max": PAGE_DOCS,
+            "page_docs_max": self.scale.page_docs,
             "parallel": self.scale.parallel,
             "max_docs_per_second": docs_per_second,
         }
@@ -428,27 +430,30 @@ class Arena:
 
     def end(self) -> Findings:
         """Return what the audit finds, once the jobs have come to their end by themselves."""
+        assert self._foreground is not None, "the arena is open"
         self.jobs.end(END_SECONDS_MAX)
         self.application.stop()
-        findings = Findings()
-        self._judge_foreground(findings)
+        self._report = self._foreground.stop()
+        return self.judge()
+
+    def judge(self) -> Findings:
+        """Return what is there, compared with what must be; nobody writes any more."""
         self.witness.catch_up()
+        findings, books = Findings(), self.application.books
+        findings.application_writes, findings.unknown_writes = books.writes, books.unknown
+        findings.pages = self.witness.pages
+        findings.violations = self.witness.violations[:20]
+        findings.silence_s = max(self.witness.silences().values(), default=0.0)
+        self._judge_foreground(findings)
         self._judge_jobs(findings)
         self._judge_orders(findings)
         for record in self.jobs.records:
             if record.spec.kind == "purge":
                 self._judge_purge(findings, record)
-        books = self.application.books
-        findings.application_writes, findings.unknown_writes = books.writes, books.unknown
-        findings.pages = self.witness.pages
-        findings.violations = self.witness.violations[:20]
-        findings.silence_s = max(self.witness.silences().values(), default=0.0)
         return findings
 
     def _judge_foreground(self, findings: Findings) -> None:
-        assert self._foreground is not None
-        report = self._foreground.stop()
-        audit = foreground.audit(report["ledger"], self.lab.collection(self.namespace))
+        audit = foreground.audit(self._report["ledger"], self.lab.collection(self.namespace))
         findings.foreground_updates = audit.updates
         findings.foreground_lost, findings.foreground_extra = audit.lost, audit.extra
 

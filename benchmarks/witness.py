@@ -181,6 +181,10 @@ class Witness:
 
         return self._wait_for(found, timeout_s)
 
+    def silence_since(self, at: float) -> float:
+        """Return the longest time without a step of any partition between this moment and the newest step."""
+        return max(_gaps([at, *sorted(step.at for step in self.steps_since(at))]), default=0.0)
+
     def silences(self) -> dict[str, float]:
         """Return for each job the longest time between two of its steps, in seconds."""
         moments: dict[str, list[float]] = defaultdict(list)
