@@ -31,6 +31,7 @@ MOVE_SECONDS_MAX = 60.0
 _UNAUTHORIZED = 13
 _ALREADY_INITIALIZED = 23
 _NOT_YET_INITIALIZED = 94
+_NOBODY_CAUGHT_UP = 262
 
 Document = dict[str, Any]
 Parameter = str | int | float | bool
@@ -43,6 +44,9 @@ HEARTBEAT_INTERVAL_MS = 250
 
 PRIMARY_SECONDS_MAX = 30.0
 """How long a set may be without a primary before that is an error."""
+
+STEP_DOWN_TRIES_MAX = 20
+"""A primary is asked again when no other member caught up with it in two seconds."""
 
 # A member waits 15 s at SIGTERM for others to take over; here nobody comes while all stop.
 _PARAMETERS: Mapping[str, Parameter] = {"shutdownTimeoutMillisForSignaledShutdown": 100}
@@ -412,14 +416,30 @@ class ReplicaSet:
         elected in about a second, a single member comes back after that time.
         """
         primary = self.members[self.wait_primary()]
-        with self.client(primary) as client:
-            client.admin.command(
-                "replSetStepDown",
-                seconds,
-                secondaryCatchUpPeriodSecs=min(seconds - 1, 2),
-                force=len(self.members) == 1,
-            )
+        tries = 1
+        while not self._steps_down(primary, seconds):
+            if tries == STEP_DOWN_TRIES_MAX:
+                raise StackError(
+                    f"no other member caught up with {primary.address} in {tries} tries; it writes too fast"
+                )
+            tries += 1
         return self.wait_primary()
+
+    def _steps_down(self, primary: Mongod, seconds: int) -> bool:
+        """Return whether it did; under load the others may not catch up in time, and it stays what it is."""
+        with self.client(primary) as client:
+            try:
+                client.admin.command(
+                    "replSetStepDown",
+                    seconds,
+                    secondaryCatchUpPeriodSecs=min(seconds - 1, 2),
+                    force=len(self.members) == 1,
+                )
+            except OperationFailure as error:
+                if error.code != _NOBODY_CAUGHT_UP:
+                    raise
+                return False
+        return True
 
     def client(self, member: Mongod | None = None, **options: Any) -> MongoClient[Document]:
         """A client of the set, or of one *member* alone, logged in as root where that is needed."""
