@@ -579,10 +579,11 @@ def kill_primary(arena: Arena, count: int, say: Say) -> list[Figure]:
         mongo = arena.lab.stack.mongo
         primary = mongo.wait_primary()
         mongo.kill_member(primary)
-        mongo.wait_primary()
+        # The elected one first applies what it had received: seconds of a job's writes, on a busy machine.
+        mongo.wait_primary(GIVE_UP_SECONDS)
         a_moment(arena, 3.0)
         mongo.start_member(primary)
-        mongo.wait_healthy()
+        mongo.wait_healthy(GIVE_UP_SECONDS)
 
     return [_world(arena, count, say, "primary killed, and started again", strike)]
 
