@@ -56,6 +56,10 @@ bench-memory: setup ## Measure a worker's memory over a job of five million docu
 bench-control: setup ## Measure pauses and handovers under load.
 	@$(BIN)/python -m benchmarks.control
 
+.PHONY: bench-foreground
+bench-foreground: setup ## Measure what a foreground feels beside governed jobs; QUICK=1 for a short form, ONLY=p99 for one part.
+	@$(BIN)/python -m benchmarks.beside $(if $(ONLY),--only $(ONLY))
+
 .PHONY: chaos
 chaos: setup ## Kill, freeze and restart everything, many times, and count what was lost.
 	@$(BIN)/python -m benchmarks.chaos

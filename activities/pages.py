@@ -13,7 +13,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from pymongo.read_concern import ReadConcern
 from temporalio import activity
@@ -22,6 +22,7 @@ from typing_extensions import override
 from lull.activities import lease as leases
 from lull.activities.errors import as_application_error
 from lull.activities.kinds import PartitionWork
+from lull.activities.leave import BudgetWatch, BudgetWatches
 from lull.activities.mongo import Cluster, Clusters, Document, world_errors
 from lull.activities.slices import Slice, SliceParts
 from lull.activities.store import JOBS, QUARANTINE
@@ -50,6 +51,7 @@ class Pages(PagesPort):
         self._clusters = clusters
         self._registry = registry
         self._watches = Watches()
+        self._budgets = BudgetWatches()
         self._threads = ThreadPoolExecutor(max_workers=SLICES_MAX, thread_name_prefix="lull-slice")
         self._readers = ThreadPoolExecutor(max_workers=SLICES_MAX, thread_name_prefix="lull-read")
 
@@ -76,11 +78,12 @@ class Pages(PagesPort):
             )
         if job is None or job["incarnation"] != task.incarnation:
             return SliceReport(end=SliceEnd.RETIRING, snapshot=PartitionSnapshot(partition=task.partition))
-        with self._watches.of(cluster, task) as watch:
-            return self._slice(self._partition_work(cluster, task, job), cluster, task, watch, running)
+        work = self._partition_work(cluster, task, job)
+        with self._watches.of(cluster, task) as watch, self._budgets.of(cluster, task.job) as budget:
+            return self._slice(work, cluster, task, _Heard(watch, budget), running)
 
     def _slice(
-        self, work: PartitionWork, cluster: Cluster, task: SliceTask, watch: Watch, running: "_Running"
+        self, work: PartitionWork, cluster: Cluster, task: SliceTask, heard: "_Heard", running: "_Running"
     ) -> SliceReport:
         with world_errors(f"cluster {task.cluster}"):
             lease = leases.take(cluster, task, running.owner)
@@ -96,7 +99,7 @@ class Pages(PagesPort):
         )
         with telemetry.slice_span():
             mine = replace(work, upto=lease.upto)
-            parts = SliceParts(cluster, task, mine, watch, telemetry, running.owner, self._readers)
+            parts = SliceParts(cluster, task, mine, heard.watch, heard.budget, telemetry, running.owner, self._readers)
             running.slice = Slice(parts, lease)
             if running.draining:
                 running.slice.drain()
@@ -125,6 +128,13 @@ class Pages(PagesPort):
         """No thread of a finished slice is left."""
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._readers.shutdown(wait=False, cancel_futures=True)
+
+
+class _Heard(NamedTuple):
+    """Whom a slice listens to: its job's workflow and the cluster's governor."""
+
+    watch: Watch
+    budget: BudgetWatch
 
 
 def _quarantined(cluster: Cluster, task: SliceTask) -> list[Any]:

@@ -25,6 +25,7 @@ from pymongo.read_concern import ReadConcern
 from lull.activities import lease as leases
 from lull.activities.kinds import Page, PageAdapter, PageAgain, PartitionWork, Poison, Written, adapter_for
 from lull.activities.lease import Lease
+from lull.activities.leave import BudgetWatch
 from lull.activities.mongo import MAJORITY, Cluster, Document, Key, describe, error_class, pack, translated
 from lull.activities.store import PARTITIONS, QUARANTINE, RETENTION
 from lull.activities.telemetry import SliceTelemetry
@@ -32,6 +33,7 @@ from lull.activities.watch import View, Watch
 from lull.domain import pacing
 from lull.domain.errors import FenceLost, OperatorError, TransientError
 from lull.domain.failure import ErrorClass
+from lull.domain.governor.budget import UNGOVERNED, Leave, owed_seconds
 from lull.domain.job import Walk
 from lull.domain.slice import Counts, PartitionSnapshot, Plan, SliceEnd, SliceReport, SliceTask, Verb
 
@@ -44,6 +46,12 @@ BLIND_SECONDS_MAX = 10.0
 COMMIT_TRIES_MAX = 3
 HOT_TRIES_MAX = 40
 """Conflicts in a row on a page of one document, half a minute's worth, before it counts as poison."""
+GATED_SECONDS_MAX = 10.0
+"""A slice that has waited for the governor for so long gives its slot back: a critical job may need it."""
+_LEDGER_OPS = 1.0
+"""Of a page: the partition's document."""
+_LOOK_SECONDS = 0.05
+"""While it waits for the governor, whose word is read ten times a second."""
 _SNAPSHOT = ReadConcern("snapshot")
 _WAIT_SECONDS_MAX = 1.0
 """A page read longer ago than this is read again."""
@@ -64,6 +72,7 @@ class SliceParts:
     task: SliceTask
     work: PartitionWork
     watch: Watch
+    budget: BudgetWatch
     telemetry: SliceTelemetry
     owner: str
     readers: Executor
@@ -85,6 +94,9 @@ class Slice:
         self._drain = threading.Event()
         self._started = time.monotonic()
         self._credit: pacing.Credit | None = None
+        self._leave: Leave = UNGOVERNED
+        self._debt_s = 0.0
+        """Rest that is owed to the governor for pages already written."""
         self._waited: dict[str, float] = {}
         self._waiting_for = ""
         self._resume_after = 0.0
@@ -149,13 +161,13 @@ class Slice:
 
     def _pages(self) -> SliceEnd:
         while not self._lease.done:
-            end = self._told_to_stop() or self._paid()
+            end = self._told_to_stop() or self._paid() or self._allowed()
             if end is not None:
                 return end
             page = self._next_page()
             if page is None:
                 self._finish()
-            elif not self._write(page):
+            elif not self._in_turn(page):
                 return SliceEnd.POISON
             self._away_since = None
         return SliceEnd.DONE
@@ -211,7 +223,8 @@ class Slice:
         return None if view is None else pacing.share(view.directive.max_docs_per_second, view.live)
 
     def _docs(self) -> int:
-        return pacing.throttled_docs(min(self._size.next_docs, self._limits.page_docs_max), self._rate())
+        docs = min(pacing.held(self._size, self._hold_ms), self._docs_max)
+        return pacing.throttled_docs(docs, self._rate())
 
     def _paid(self) -> SliceEnd | None:
         """Wait until the throttle lets another page through, or return why the slice ends instead."""
@@ -240,6 +253,58 @@ class Slice:
     def _charge(self, counts: Counts) -> None:
         if self._credit is not None:
             self._credit = pacing.Credit(self._credit.docs - max(1, counts.seen), self._credit.at_s)
+
+    # -- governor --------------------------------------------------------------------------------
+
+    @property
+    def _hold_ms(self) -> float:
+        """How long a page may hold its documents: as the spec says, or the governor if that is less."""
+        return min(self._limits.page_hold_ms, self._leave.hold_ms or self._limits.page_hold_ms)
+
+    @property
+    def _docs_max(self) -> int:
+        return min(self._limits.page_docs_max, self._leave.docs_max or self._limits.page_docs_max)
+
+    def _allowed(self) -> SliceEnd | None:
+        """Wait until the governor lets another page through, or return why the slice ends instead."""
+        began = time.monotonic()
+        while True:
+            self._leave = self._parts.budget.leave(self._parts.task.job)
+            if self._leave.share >= 1:
+                self._debt_s = 0.0
+            if self._leave.is_open and self._debt_s <= 0:
+                return None
+            waited = time.monotonic() - began
+            if waited > GATED_SECONDS_MAX:
+                self._resume_after = GATED_SECONDS_MAX
+                return SliceEnd.WAITING
+            if waited > _WAIT_SECONDS_MAX:
+                self._forget_ahead()
+            self._wait_for_leave()
+            if (end := self._told_to_stop()) is not None:
+                return end
+
+    def _wait_for_leave(self) -> None:
+        leave, began = self._leave, time.monotonic()
+        if leave.is_open:
+            pace = f"governor: {leave.reason or f'{leave.share:.0%} of the time for this slice'}"
+            self._wait("governor pace", pace, min(self._debt_s, _LOOK_SECONDS))
+        else:
+            self._wait(f"governor: {leave.label}", f"the foreground: {leave.reason}", _LOOK_SECONDS)
+        self._debt_s = max(0.0, self._debt_s - (time.monotonic() - began))
+
+    def _in_turn(self, page: Page) -> bool:
+        """Write the page when it is this slice's turn; what it cost is owed as rest."""
+        asked = time.monotonic()
+        with self._parts.budget.turns.turn(self._leave.turns):
+            began = time.monotonic()
+            self._waited["governor pace"] = self._waited.get("governor pace", 0.0) + began - asked
+            try:
+                return self._write(page)
+            finally:
+                cost_s = time.monotonic() - began
+                self._debt_s = owed_seconds(self._debt_s, cost_s, self._leave.share)
+                self._parts.budget.account.spent(self._parts.task.job, cost_s, self._adapter.ops + _LEDGER_OPS)
 
     # -- reading ---------------------------------------------------------------------------------
 
@@ -331,8 +396,8 @@ class Slice:
             docs=written.counts.scanned,
             hold_ms=held_ms,
             page_bytes=written.page_bytes,
-            hold_ms_target=self._limits.page_hold_ms,
-            docs_max=self._limits.page_docs_max,
+            hold_ms_target=self._hold_ms,
+            docs_max=self._docs_max,
         )
         return written
 

@@ -21,6 +21,10 @@ from lull.domain.partition import Range
 from lull.domain.slice import Counts, JobRef, PartitionSnapshot
 
 JOBS, PARTITIONS, CLAIMS, QUARANTINE = "jobs", "partitions", "claims", "quarantine"
+GOVERNOR, CANARY, SAMPLES, FOREGROUND = "governor", "canary", "samples", "foreground"
+"""The governor's: what it says and hears; the documents it probes; what it saw; what applications report."""
+BUDGET_ID, ORDERS_ID, LEARNED_ID, WORKER_PREFIX = "budget", "orders", "learned", "worker/"
+"""In ``governor``: its word to workers, the operators' word to both, what is normal, and what each worker spends."""
 
 IDLE, RUNNING, RESTING, DONE, CLOSED = "idle", "running", "resting", "done", "closed"
 """
@@ -46,6 +50,9 @@ INDEXES: dict[str, list[IndexModel]] = {
         IndexModel([("expires_at", 1)], name="retention", expireAfterSeconds=0),
     ],
     CLAIMS: [],
+    GOVERNOR: [IndexModel([("expires_at", 1)], name="retention", expireAfterSeconds=0)],
+    CANARY: [],
+    FOREGROUND: [IndexModel([("expires_at", 1)], name="retention", expireAfterSeconds=0)],
     QUARANTINE: [
         IndexModel([("_id.job", 1), ("_id.incarnation", 1)], name="job_incarnation"),
         IndexModel([("expires_at", 1)], name="retention", expireAfterSeconds=0),

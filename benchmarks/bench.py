@@ -42,6 +42,7 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 
 from benchmarks.foreground import Load
 from lull.domain import queues
+from lull.domain.governor.budget import Mode
 from lull.domain.job import JobSpec
 from lull.domain.kinds import parse_spec
 from lull.domain.lifecycle import Status
@@ -81,7 +82,7 @@ class Lab:
     A stack, its workers and its clients, over one folder.
 
     *members* is 1 or 3. The folder is a temporary one, removed at the end, unless *folder* is given.
-    *parameters* are mongod's (``--setParameter``).
+    *parameters* are mongod's (``--setParameter``). Without a *governor* nobody paces the jobs.
     """
 
     def __init__(
@@ -93,6 +94,7 @@ class Lab:
         load: Sequence[str] = (TRANSFORMS,),
         grace_s: float = 30.0,
         parameters: Mapping[str, str | int | float | bool] | None = None,
+        governor: Mode = Mode.OFF,
         say: Say = silent,
     ) -> None:
         self._is_ours = folder is None
@@ -103,6 +105,7 @@ class Lab:
         self.workers: dict[int, Worker] = {}
         self._load = list(load)
         self._grace_s = grace_s
+        self.governor = governor
         self._mongo: MongoClient[Document] | None = None
         self._foregrounds: list[Foreground] = []
         self.stack = Stack(
@@ -119,10 +122,13 @@ class Lab:
         """MongoDB and Temporal answer, and ``config`` says where; no worker runs yet."""
         self.stack.start()
         self.run_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._write_config()
+
+    def _write_config(self) -> None:
         temporal = self.stack.temporal
         self.config.write_text(
             f'[temporal]\naddress = "{temporal.address}"\nui_url = "{temporal.ui_url}"\n\n'
-            f'[clusters.main]\nuri = "{self.uri}"\n\n'
+            f'[clusters.main]\nuri = "{self.uri}"\ngovernor = "{self.governor}"\n\n'
             f"[worker]\nload = {json.dumps(self._load)}\ngrace_s = {self._grace_s}\n"
         )
         tomllib.loads(self.config.read_text())
@@ -227,6 +233,19 @@ class Lab:
         for worker in started:
             worker.wait_ready()
 
+    def govern(self, mode: Mode) -> None:
+        """The workers run under a governor of this mode, and poll; running ones end first and are replaced."""
+        self.governor = mode
+        self._write_config()
+        live = self.live_workers
+        for worker in live:
+            worker.terminate()
+        for worker in live:
+            worker.wait()
+            self.start_worker(worker.index, slots=worker.slots, wait=False)
+        for worker in self.live_workers:
+            worker.wait_ready()
+
     def kill_worker(self, index: int) -> None:
         """Worker *index* was ended by SIGKILL."""
         self.workers[index].kill()
@@ -306,15 +325,15 @@ class Worker:
     def __init__(self, lab: Lab, index: int, slots: int | None = None) -> None:
         self.index = index
         self.log = lab.folder / f"worker-{index}.log"
+        self.slots = slots
         self._lab = lab
-        self._slots = slots
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Its process runs; `wait_ready` tells when it polls."""
         command = [sys.executable, "-m", "lull", "worker", "--log-format", "json"]
-        if self._slots is not None:
-            command += ["--slots", str(self._slots)]
+        if self.slots is not None:
+            command += ["--slots", str(self.slots)]
         with self.log.open("ab") as log:
             self._process = process.start(command, log=log, environment=self._lab.environment, folder=ROOT)
 
@@ -381,7 +400,7 @@ class Foreground:
 
     def start(self) -> None:
         """Its process runs and has measured a first second."""
-        words = [f"--{name}={value}" for name, value in asdict(self.load).items()]
+        words = [f"--{name.replace('_', '-')}={value}" for name, value in asdict(self.load).items()]
         with self.log.open("wb") as log:
             self._process = process.start(
                 [sys.executable, "-m", "benchmarks.foreground", *words, f"--out={self.out}"], log=log, folder=ROOT
@@ -556,7 +575,8 @@ def batches(items: Iterable[Document], size: int) -> Iterator[list[Document]]:
 # --- the machine ----------------------------------------------------------------------------------------------
 
 
-def _cpu_ticks() -> dict[str, int]:
+def cpu_ticks() -> dict[str, int]:
+    """Return processor time of the whole machine since its start by what it went to; empty where that is not told."""
     try:
         words = Path("/proc/stat").read_text().splitlines()[0].split()[1:9]
     except OSError:
@@ -570,12 +590,12 @@ class Machine:
     """What the figures were taken on, and how much of it others used meanwhile."""
 
     started_at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
-    _began: dict[str, int] = field(default_factory=_cpu_ticks)
+    _began: dict[str, int] = field(default_factory=cpu_ticks)
     _began_s: float = field(default_factory=time.monotonic)
 
     def describe(self) -> dict[str, Any]:
         """Return model, cores and memory, and the share of processor time idle and stolen since this was made."""
-        now = _cpu_ticks()
+        now = cpu_ticks()
         spent = {name: now[name] - self._began[name] for name in now}
         total = sum(spent.values()) or 1
         return {
@@ -587,8 +607,33 @@ class Machine:
             "python": platform.python_version(),
             "load_average": os.getloadavg(),
             "idle_percent": round(100 * spent.get("idle", 0) / total, 1),
-            "steal_percent": round(100 * spent.get("steal", 0) / total, 2),
+            "steal_percent": steal_percent(self._began, now),
         }
+
+
+def steal_percent(before: Mapping[str, int], after: Mapping[str, int]) -> float:
+    """Return the share of processor time between two readings that the host gave to others."""
+    spent = {name: after[name] - before[name] for name in after}
+    return round(100 * spent.get("steal", 0) / (sum(spent.values()) or 1), 2)
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the processor time that a process has used."""
+    words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def children(pid: int) -> list[int]:
+    """Return the processes that a process has started itself and that still run."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parent = int(path.read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            continue  # it has just ended
+        if parent == pid:
+            found.append(int(path.parent.name))
+    return found
 
 
 def _first_value(path: Path, name: str) -> str:

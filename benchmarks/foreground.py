@@ -14,7 +14,6 @@ second; writes the whole report to ``--out`` at its end, or at SIGTERM.
 """
 
 import argparse
-import itertools
 import json
 import random
 import signal
@@ -60,6 +59,23 @@ class Load:
     keys: int = KEYS_MAX
     """Documents it touches, drawn at its start; few of them make it meet the job's pages often."""
     seed: int = 2013
+    surge_rate: float = 0.0
+    """Operations per second during surges; 0 for none."""
+    surge_from: float = 0.0
+    """Seconds from the start to the first surge."""
+    surge_for: float = 0.0
+    """Seconds that each lasts."""
+    surge_every: float = 0.0
+    """Seconds from one surge's beginning to the next one's; 0 for one surge only."""
+
+    def rate_at(self, second: float) -> float:
+        """Return the rate that is intended at this moment of the run."""
+        into = second - self.surge_from
+        if self.surge_rate <= 0 or into < 0:
+            return self.rate
+        if self.surge_every > 0:
+            into %= self.surge_every
+        return self.surge_rate if into < self.surge_for else self.rate
 
 
 class Histogram:
@@ -168,7 +184,7 @@ class Schedule:
     def __init__(self, load: Load, keys: int) -> None:
         self._load = load
         self._keys = keys
-        self._numbers = itertools.count()
+        self._due_s = 0.0
         self._dice = random.Random(load.seed)
         self._guard = threading.Lock()
         # A plain flag: a signal's handler must not take a lock that the thread it interrupts may hold.
@@ -177,9 +193,10 @@ class Schedule:
     def next(self) -> Operation | None:
         """Return the next operation; None when there are no more."""
         with self._guard:
-            due_s = next(self._numbers) / self._load.rate
+            due_s = self._due_s
             if self.is_over or due_s >= self._load.seconds:
                 return None
+            self._due_s += 1 / self._load.rate_at(due_s)
             return Operation(due_s, self._dice.randrange(self._keys), self._dice.random() < self._load.updates)
 
 
@@ -293,6 +310,7 @@ def percentiles(histogram: Histogram) -> dict[str, Any]:
     return {
         "operations": histogram.total,
         "p50_ms": histogram.percentile_ms(50),
+        "p95_ms": histogram.percentile_ms(95),
         "p99_ms": histogram.percentile_ms(99),
         "max_ms": histogram.max_ms,
     }
@@ -309,11 +327,19 @@ def row(second: int, histogram: Histogram) -> dict[str, Any]:
 def between(report: Mapping[str, Any], begin_at: float, end_at: float) -> Histogram:
     """Return the operations that were intended within these moments (seconds since the epoch)."""
     whole = Histogram()
+    for one in seconds_between(report, begin_at, end_at):
+        whole.merge(one)
+    return whole
+
+
+def seconds_between(report: Mapping[str, Any], begin_at: float, end_at: float) -> list[Histogram]:
+    """Return the same second by second; only seconds that lie wholly within these moments."""
+    found = []
     for one in report["seconds"]:
         at = report["started_at"] + one["second"]
         if begin_at <= at and at + 1 <= end_at:
-            whole.merge(Histogram({int(k): v for k, v in one["histogram_us"].items()}))
-    return whole
+            found.append(Histogram({int(k): v for k, v in one["histogram_us"].items()}))
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -374,6 +400,12 @@ def parse_arguments(words: Sequence[str] | None = None) -> tuple[Load, Path]:
     parser.add_argument("--seconds", type=float, default=Load.seconds, help="ends by itself after this long")
     parser.add_argument("--keys", type=int, default=Load.keys, help="documents it touches")
     parser.add_argument("--seed", type=int, default=Load.seed)
+    parser.add_argument("--surge-rate", type=float, default=Load.surge_rate, help="operations per second in surges")
+    parser.add_argument("--surge-from", type=float, default=Load.surge_from, help="seconds to the first surge")
+    parser.add_argument("--surge-for", type=float, default=Load.surge_for, help="seconds that a surge lasts")
+    parser.add_argument(
+        "--surge-every", type=float, default=Load.surge_every, help="seconds between beginnings; 0 for one surge"
+    )
     parser.add_argument("--out", type=Path, required=True, help="the report, written at the end")
     values = vars(parser.parse_args(words))
     out: Path = values.pop("out")

@@ -5,7 +5,10 @@ from collections.abc import Mapping
 from typing import Annotated
 
 from lull.domain.errors import OperatorError
-from lull.domain.job import JobSpec, Name, Strict
+from lull.domain.governor.budget import Mode
+from lull.domain.governor.objective import Foreground
+from lull.domain.job import JobSpec, Name
+from lull.domain.strict import Strict
 from pydantic import ConfigDict, Field, SecretStr, StringConstraints, field_validator
 
 CONFIG_NAMES = ("lull.toml", ".lull/lull.toml")
@@ -25,6 +28,10 @@ class ClusterProfile(Strict):
     """What jobs may touch: ``database.collection``, with ``*`` for any part of a name."""
     kinds: tuple[str, ...] = ()
     """Kinds that may run here; empty means all."""
+    governor: Mode = Mode.ENFORCE
+    """Whether jobs obey the governor: enforce, observe (it only watches) or off (there is none)."""
+    foreground: Foreground = Foreground()
+    """What the cluster's own users may feel at most."""
 
     @field_validator("uri")
     @classmethod

@@ -10,21 +10,13 @@ import json
 import re
 from datetime import timedelta
 from enum import StrEnum
-from types import UnionType
-from typing import Annotated, Any, ClassVar, NamedTuple, Self, Union, get_args, get_origin
+from typing import Annotated, Any, ClassVar, NamedTuple, Self
 
 from lull.domain import mql
 from lull.domain.duration import Duration
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    StringConstraints,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from lull.domain.governor.objective import Objective
+from lull.domain.strict import Strict
+from pydantic import BeforeValidator, Field, StringConstraints, field_validator, model_validator
 
 FORBIDDEN_DATABASES = frozenset({"admin", "config", "local", "lull"})
 NAMESPACE_BYTES_MAX = 255
@@ -33,26 +25,6 @@ SPEC_BYTES_MAX = 128 << 10
 
 JobId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,99}$")]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=120)]
-
-
-class Strict(BaseModel):
-    """Operators' input: frozen, and a field nobody knows is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, ser_json_timedelta="float")
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _truth_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
-        # YAML reads yes and on as true, and Python takes true for 1: a job at one document per second.
-        if isinstance(value, bool) and _is_numeric(cls.model_fields[str(info.field_name)].annotation):
-            raise ValueError(f"must be a number, not {str(value).lower()}")
-        return value
-
-
-def _is_numeric(annotation: Any) -> bool:
-    return annotation in {int, float} or (
-        get_origin(annotation) in {Annotated, Union, UnionType} and any(map(_is_numeric, get_args(annotation)))
-    )
 
 
 class Priority(StrEnum):
@@ -187,6 +159,10 @@ class JobSpec(Strict):
     on_poison: PoisonPolicy = PoisonPolicy()
     accept: Annotated[frozenset[Accept], BeforeValidator(_as_list)] = frozenset()
     priority: Priority = Priority.NORMAL
+    weight: float = Field(1.0, ge=0.01, le=100)
+    """Beside other jobs on the cluster: one of weight 3 gets three times what one of weight 1 gets."""
+    foreground: Objective = Objective()
+    """What the foreground may feel while this job runs; the strictest of all running jobs and the cluster's own holds."""
     overlap: bool = False
     """Run although another job writes the same fields of the same collection."""
 

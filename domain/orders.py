@@ -13,7 +13,8 @@ from typing import Annotated, Any, NamedTuple, Self, TypeVar
 
 from lull.domain.duration import Duration
 from lull.domain.errors import OperatorError
-from lull.domain.job import Strict
+from lull.domain.governor.objective import Objective
+from lull.domain.strict import Strict
 from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, ValidationError, model_validator
 
 TEXT_MAX = 500
@@ -71,8 +72,45 @@ class ExtendDeadline(Strict):
     who: Text = ""
 
 
-Order = Pause | Resume | Throttle | ExtendDeadline
-OrderT = TypeVar("OrderT", Pause, Resume, Throttle, ExtendDeadline)
+class Observe(Strict):
+    """The governor decides and publishes; jobs do not obey."""
+
+    lasting: Duration | None = Field(None, validation_alias="for", serialization_alias="for")
+    who: Text = ""
+    why: Text = ""
+
+
+class Enforce(Observe):
+    """Jobs obey the governor."""
+
+
+class Shut(Observe):
+    """No job of the cluster begins a page."""
+
+
+class Open(Strict):
+    """A governor's gate that was shut by an order decides for itself again."""
+
+    who: Text = ""
+    why: Text = ""
+
+
+class SetLimits(Objective):
+    """What the foreground may feel at most, over what the profile says; nothing at all lifts an earlier order."""
+
+    lasting: Duration | None = Field(None, validation_alias="for", serialization_alias="for")
+    who: Text = ""
+    why: Text = ""
+
+    @property
+    def objective(self) -> Objective | None:
+        """The limits alone; None where none is given."""
+        found = Objective(read_p99=self.read_p99, write_p99=self.write_p99, inflation=self.inflation)
+        return None if found == Objective() else found
+
+
+Order = Pause | Resume | Throttle | ExtendDeadline | Observe | Enforce | Shut | Open | SetLimits
+OrderT = TypeVar("OrderT", Pause, Resume, Throttle, ExtendDeadline, Observe, Enforce, Shut, Open, SetLimits)
 
 
 class Form(NamedTuple):
@@ -98,7 +136,9 @@ def _span(value: Any) -> dict[str, Any] | None:
     return {"by": value} if isinstance(value, str | int | float) else None
 
 
-FORMS: dict[type[Order], Form] = {
+_TIMED = ("for", "who", "why")
+
+JOB_FORMS: dict[type[Order], Form] = {
     form.model: form
     for form in (
         Form(
@@ -126,7 +166,41 @@ FORMS: dict[type[Order], Form] = {
         ),
     )
 }
-ORDER_NAMES: tuple[str, ...] = tuple(form.name for form in FORMS.values())
+GOVERNOR_FORMS: dict[type[Order], Form] = {
+    form.model: form
+    for form in (
+        Form(
+            "observe",
+            Observe,
+            _text_as("why"),
+            _TIMED,
+            'nothing, "why", or {"for": "30m", "who": "ann", "why": "trial"}',
+        ),
+        Form(
+            "enforce",
+            Enforce,
+            _text_as("why"),
+            _TIMED,
+            'nothing, "why", or {"for": "30m", "who": "ann", "why": "trial"}',
+        ),
+        Form(
+            "shut", Shut, _text_as("why"), _TIMED, 'nothing, "why", or {"for": "30m", "who": "ann", "why": "incident"}'
+        ),
+        Form(
+            "open", Open, _text_as("why"), ("who", "why"), 'nothing, "why", or {"who": "ann", "why": "incident over"}'
+        ),
+        Form(
+            "limits",
+            SetLimits,
+            lambda value: {} if value is None else None,
+            ("read_p99", "write_p99", "inflation", *_TIMED),
+            '{"read_p99": "12ms", "inflation": 1.1, "for": "30m", "who": "ann", "why": "sale"}, or nothing to lift them',
+        ),
+    )
+}
+FORMS: dict[type[Order], Form] = JOB_FORMS | GOVERNOR_FORMS
+ORDER_NAMES: tuple[str, ...] = tuple(form.name for form in JOB_FORMS.values())
+GOVERNOR_ORDER_NAMES: tuple[str, ...] = tuple(form.name for form in GOVERNOR_FORMS.values())
 
 
 def read(model: type[OrderT], payloads: Sequence[bytes | None]) -> OrderT:
@@ -149,6 +223,12 @@ def read(model: type[OrderT], payloads: Sequence[bytes | None]) -> OrderT:
         return model.model_validate(fields)
     except ValidationError as error:
         raise _refused(form, _shown(value), _first_fault(form, error)) from None
+
+
+def unknown_to_governor(name: str) -> str:
+    """Return the sentence for a signal that no governor knows, with the one that was probably meant."""
+    hint = f"{_suggestion(name, GOVERNOR_ORDER_NAMES)}signals are {', '.join(GOVERNOR_ORDER_NAMES)}"
+    return f"signal {_shown(name)} is not known and changed nothing; {hint}"
 
 
 def unknown(name: str) -> str:

@@ -60,6 +60,14 @@ def fitted(
     return PageSize(docs=fit, ms_per_doc=ms, bytes_per_doc=per_doc, conflicts=max(0, size.conflicts - 1))
 
 
+def held(size: PageSize, hold_ms_target: float) -> int:
+    """Return documents for the next page under a hold time that may have become shorter since the size was fitted."""
+    if not size.ms_per_doc:
+        return size.next_docs
+    wanted = hold_ms_target / size.ms_per_doc
+    return int(max(1, min(size.next_docs, max(wanted, min(PAGE_DOCS_MIN, wanted * _FLOOR_HOLDS_MAX)))))
+
+
 def after_conflict(size: PageSize, docs: int | None = None) -> PageSize:
     """
     Return a size half as big as the page of *docs* documents that failed, or as the next one would have been.

@@ -5,6 +5,8 @@ An adapter in ``lull.activities`` subclasses a port; mypy checks the workflow's 
 adapter's override against the same declaration.
 """
 
+from lull.domain.governor.status import GovernorStatus, GovernRequest, OrderRequest
+from lull.domain.report import Report, ReportRequest
 from lull.domain.slice import (
     CloseRequest,
     DoctorReport,
@@ -71,4 +73,31 @@ class PagesPort:
     @activity.defn(name="lull.slice")
     async def run_slice(self, task: SliceTask) -> SliceReport:
         """Commit pages of one partition until it is done, time is up, or the directive says otherwise."""
+        raise NotImplementedError
+
+
+class GovernorPort:
+    """Keeps a cluster's governor alive."""
+
+    @activity.defn(name="lull.govern")
+    async def govern(self, request: GovernRequest) -> GovernorStatus:
+        """Look, decide and publish until the time is up or the worker ends; heartbeats carry the status."""
+        raise NotImplementedError
+
+
+class GovernorOrdersPort:
+    """Short writes to ``lull.governor``."""
+
+    @activity.defn(name="lull.order_governor")
+    async def order(self, request: OrderRequest) -> None:
+        """The operators' orders are in the ledger, unless newer ones are there already."""
+        raise NotImplementedError
+
+
+class ReportPort:
+    """Reads what jobs and governors left behind."""
+
+    @activity.defn(name="lull.report")
+    async def report(self, request: ReportRequest) -> Report:
+        """Return what the job did and what the foreground felt meanwhile; writes nothing."""
         raise NotImplementedError

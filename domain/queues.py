@@ -7,6 +7,9 @@ CONTROL = "lull"
 PAGES = "lull-pages"
 PAGES_CRITICAL = "lull-pages-critical"
 
+GOVERNOR = "lull-governor"
+"""Governors: in processes of their own, where no page is ever encoded."""
+
 
 def pages_queue(priority: Priority) -> str:
     """Return the queue that slices of this priority wait in."""
@@ -16,3 +19,8 @@ def pages_queue(priority: Priority) -> str:
 def workflow_id(job: str) -> str:
     """Return the Temporal workflow id of a job: starting it twice is starting it once."""
     return f"lull/{job}"
+
+
+def governor_id(cluster: str) -> str:
+    """Return the workflow id of a cluster's governor: there is one."""
+    return f"lull-governor/{cluster}"

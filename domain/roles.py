@@ -12,6 +12,8 @@ from lull.domain.config import ClusterProfile
 from lull.domain.kinds import KINDS
 
 ROLE = "lullWorker"
+REPORTER_ROLE = "lullForeground"
+"""Of an application that reports what it feels: it may write its report, and nothing else of lull's."""
 LEDGER_ACTIONS = frozenset({"find", "insert", "update", "createIndex", "listCollections", "listIndexes"})
 """Collections are created by ``insert``'s own right; nothing is removed: what is old expires."""
 SOURCE_ACTIONS = frozenset({"find", "collStats", "listIndexes", "splitVector"})
@@ -19,9 +21,13 @@ SOURCE_ACTIONS = frozenset({"find", "collStats", "listIndexes", "splitVector"})
 OPTIONAL_ACTIONS: dict[str, str] = {
     "splitVector": "partitions are cut by a sample of _id instead of by the index",
     "getParameter": "featureCompatibilityVersion is not checked",
-    "serverStatus": "the oplog's window is not measured",
+    "serverStatus": "the governor sees neither queues, tickets, dirty cache, flow control nor the oplog's window",
 }
 """What is lost without an action; every other one is needed."""
+
+REPORTER_PRIVILEGES: tuple[dict[str, Any], ...] = (
+    {"resource": {"db": "lull", "collection": "foreground"}, "actions": ["insert", "update"]},
+)
 
 WHOLE_CLUSTER: dict[str, Any] = {"cluster": True}
 
@@ -112,10 +118,13 @@ def _script(name: str, profile: ClusterProfile) -> str:
         for pattern in profile.namespaces
         if _is_widened(pattern)
     ]
+    reporter = {"role": REPORTER_ROLE, "privileges": list(REPORTER_PRIVILEGES), "roles": []}
     document = {"role": ROLE, **{key: value for key, value in role(profile).items() if key != "createRole"}}
     lines += [
         f'db.getSiblingDB("admin").createRole({json.dumps(document, indent=2)});',
         f'db.getSiblingDB("admin").createUser({{user: "lull", pwd: passwordPrompt(), roles: ["{ROLE}"]}});',
+        "// For applications that report what they feel (from lull import ForegroundReporter): grant it to their users.",
+        f'db.getSiblingDB("admin").createRole({json.dumps(reporter, indent=2)});',
     ]
     return "\n".join(lines) + "\n"
 

@@ -12,7 +12,9 @@ from typing import Any, NamedTuple, get_origin
 
 from lull.domain.config import ClusterProfile, TelemetryConfig, TemporalConfig, WorkerConfig
 from lull.domain.errors import OperatorError
-from lull.domain.job import Name, Strict
+from lull.domain.governor.objective import Foreground
+from lull.domain.job import Name
+from lull.domain.strict import Strict
 from pydantic import BaseModel, ValidationError
 
 PREFIX = "LULL_"
@@ -102,6 +104,8 @@ def _model_at(path: tuple[str | int, ...]) -> type[BaseModel] | None:
             return Settings
         case ("clusters", _):
             return ClusterProfile
+        case ("clusters", _, "foreground"):
+            return Foreground
         case (str(table),) if table in Settings.model_fields and table != "clusters":
             annotation = Settings.model_fields[table].annotation
             return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
@@ -151,6 +155,7 @@ _REMEDIES: dict[str, str] = {
     "uri": "write it like mongodb://user:password@host:27017/?replicaSet=name",
     "namespaces": 'write it like ["shop.*", "crm.people"]',
     "kinds": 'write it like ["update", "purge"]',
+    "governor": 'write "enforce", "observe" or "off"',
     "load": 'write it like ["shop.jobs"]',
     "address": 'write it like "127.0.0.1:7233"',
     "otlp_endpoint": 'write it like "http://127.0.0.1:4318"',

@@ -1,7 +1,7 @@
 """
-What users of lull import: the transform decorator with its answers, and the client.
+What users of lull import: the transform decorator with its answers, the client, and the foreground's reporter.
 
-    from lull import Client, transform, UNCHANGED
+    from lull import Client, ForegroundReporter, transform, UNCHANGED
 
 Nothing is imported before it is used: a foreground application pays for what it takes.
 """
@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lull.activities.foreground import ForegroundReporter as ForegroundReporter
     from lull.activities.transforms import SKIP as SKIP
     from lull.activities.transforms import UNCHANGED as UNCHANGED
     from lull.activities.transforms import UNSET as UNSET
@@ -17,10 +18,11 @@ if TYPE_CHECKING:
     from lull.activities.transforms import transform as transform
     from lull.starter.client import Client as Client
 
-__all__ = ["SKIP", "UNCHANGED", "UNSET", "Client", "Replace", "transform"]
+__all__ = ["SKIP", "UNCHANGED", "UNSET", "Client", "ForegroundReporter", "Replace", "transform"]
 
 _ROOMS = dict.fromkeys(("SKIP", "UNCHANGED", "UNSET", "Replace", "transform"), "lull.activities.transforms") | {
-    "Client": "lull.starter.client"
+    "Client": "lull.starter.client",
+    "ForegroundReporter": "lull.activities.foreground",
 }
 
 

@@ -8,29 +8,25 @@ end in :mod:`lull.starter.guard`. What needs Temporal is imported when a command
 import asyncio
 import json
 import sys
-from collections.abc import Callable, Coroutine, Sequence
-from datetime import timedelta
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 from typer.core import TyperGroup
 
 from lull.domain.errors import LullError, OperatorError
 from lull.domain.lifecycle import Status
+from lull.starter import governor_cli, report_cli
+from lull.starter.commands import Json, Wait, Why, duration, print_json, print_line, print_text, run, show
 from lull.starter.completion import complete_job, complete_kind
 from lull.starter.errors import ExitCode
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel
-    from rich.console import RenderableType
-
     from lull.domain.job import JobSpec
     from lull.domain.slice import Outcome
     from lull.domain.state import Progress
     from lull.starter.client import Client
     from lull.starter.views import Preview
-
-AnyT = TypeVar("AnyT")
 
 PreviewSource = Callable[["JobSpec", int, Sequence[str]], "Sequence[Preview] | str"]
 """
@@ -48,9 +44,6 @@ SETTLE_SECONDS = 3.0
 """How long ``start`` looks whether the job is refused: planning a small collection takes less."""
 
 Job = Annotated[str, typer.Argument(metavar="JOB", help="The job's id.", autocompletion=complete_job)]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
-Wait = Annotated[bool, typer.Option("--wait", help="Return when it is so, not when it was told.")]
-Why = Annotated[str, typer.Option("--why", metavar="TEXT", help="Recorded with who asked.")]
 Spec = Annotated[str, typer.Argument(metavar="SPEC", help="A YAML or JSON file, or - for stdin.")]
 Set = Annotated[
     list[str] | None,
@@ -74,6 +67,7 @@ def build_app(
     )
     for name, command, panel, example in _COMMANDS:
         app.command(name, epilog=f"Example: {example}", rich_help_panel=panel)(command)
+    app.add_typer(governor_cli.build_app(), name="governor", rich_help_panel=_CLUSTERS)
     return app
 
 
@@ -109,7 +103,7 @@ def plan(
     from lull.starter.views import Planned  # noqa: PLC0415
 
     request = load_spec(spec, sets or [])
-    found = _run(lambda client: client.plan(request))
+    found = run(lambda client: client.plan(request))
     shown = _previews(context.obj, request, samples, load or [])
     answer = Planned(
         job=request.job,
@@ -120,7 +114,7 @@ def plan(
         previews=() if isinstance(shown, str) else tuple(shown),
         preview_note=shown if isinstance(shown, str) else "",
     )
-    _show(answer, render.planned(answer), as_json=as_json)
+    show(answer, render.planned(answer), as_json=as_json)
 
 
 def _previews(injected: Injected, spec: "JobSpec", samples: int, load: list[str]) -> "Sequence[Preview] | str":
@@ -161,16 +155,16 @@ def start(
         answer = await client.start(request, again=again, why=why)
         if wait:
             if not as_json:
-                _print(render.started(answer))
+                print_text(render.started(answer))
             await _watch(client, answer.job, as_json=as_json)
             return
         settled = await client.settle(answer, SETTLE_SECONDS)
         _raise_refusal(settled.progress)
-        _show(settled, render.started(settled), as_json=as_json)
+        show(settled, render.started(settled), as_json=as_json)
         if settled.progress and settled.progress.outcome:
             raise typer.Exit(_code(settled.progress.outcome))
 
-    _run(ask)
+    run(ask)
 
 
 def _confirm(spec: "JobSpec") -> None:
@@ -192,8 +186,8 @@ def status(job: Job, *, as_json: Json = False) -> None:
     """Show how far a job is, what it waits for and what can be done."""
     from lull.starter import render  # noqa: PLC0415
 
-    seen = _run(lambda client: client.status(job))
-    _show(seen, render.status(seen), as_json=as_json)
+    seen = run(lambda client: client.status(job))
+    show(seen, render.status(seen), as_json=as_json)
 
 
 def watch(job: Job, *, as_json: Json = False) -> None:
@@ -202,17 +196,17 @@ def watch(job: Job, *, as_json: Json = False) -> None:
 
     Ends with 0 if the job completed, else 1. With --json nothing is printed before the outcome.
     """
-    _run(lambda client: _watch(client, job, as_json=as_json))
+    run(lambda client: _watch(client, job, as_json=as_json))
 
 
 def explain(job: Job, *, as_json: Json = False) -> None:
     """Say why a job is not running faster, the most telling reason first."""
-    sentences = _run(lambda client: client.explain(job))
+    sentences = run(lambda client: client.explain(job))
     if as_json:
-        _print_json({"job": job, "reasons": sentences})
+        print_json({"job": job, "reasons": sentences})
     else:
         for sentence in sentences:
-            _print_line(f"- {sentence}")
+            print_line(f"- {sentence}")
 
 
 def list_jobs(
@@ -227,15 +221,15 @@ def list_jobs(
     """List jobs, running ones first."""
     from lull.starter import render  # noqa: PLC0415
 
-    found = _run(
+    found = run(
         lambda client: client.list(
             states=state or (), kind=kind, cluster=cluster, namespace=namespace, limit=limit, with_progress=True
         )
     )
     if as_json:
-        _print_json({"jobs": [row.model_dump(mode="json") for row in found]})
+        print_json({"jobs": [row.model_dump(mode="json") for row in found]})
     else:
-        _print(render.rows(found))
+        print_text(render.rows(found))
 
 
 def pause(
@@ -251,17 +245,17 @@ def pause(
     With --wait it returns with the proof that nothing of the job can commit any more.
     """
     if wait:
-        _show_answer(_run(lambda client: client.pause_and_wait(job, reason)), as_json=as_json)
+        _show_answer(run(lambda client: client.pause_and_wait(job, reason)), as_json=as_json)
     else:
-        _show_told(_run(lambda client: client.pause(job, reason)), "told to pause", as_json=as_json)
+        _show_told(run(lambda client: client.pause(job, reason)), "told to pause", as_json=as_json)
 
 
 def resume(job: Job, *, wait: Wait = False, as_json: Json = False) -> None:
     """Let a paused job go on where it stopped."""
     if wait:
-        _show_answer(_run(lambda client: client.resume_and_wait(job)), as_json=as_json)
+        _show_answer(run(lambda client: client.resume_and_wait(job)), as_json=as_json)
     else:
-        _show_told(_run(lambda client: client.resume(job)), "told to resume", as_json=as_json)
+        _show_told(run(lambda client: client.resume(job)), "told to resume", as_json=as_json)
 
 
 def throttle(
@@ -278,16 +272,16 @@ def throttle(
     as_json: Json = False,
 ) -> None:
     """Limit a job's pace, live, from its next page on."""
-    rate, end = _rate(limit), _duration("--for", lasting)
+    rate, end = _rate(limit), duration("--for", lasting)
     if rate is None and end is not None:
         raise OperatorError("--for has no meaning with off: lifting a limit has no end; leave it out")
     words = "told to lift its throttle" if rate is None else f"told to do at most {rate:g} docs/s"
     words += f" for {lasting}" if end else ""
     if wait:
-        answer = _run(lambda client: client.throttle_and_wait(job, rate, lasting=end, why=why))
+        answer = run(lambda client: client.throttle_and_wait(job, rate, lasting=end, why=why))
         _show_answer(answer, as_json=as_json)
     else:
-        _show_told(_run(lambda client: client.throttle(job, rate, lasting=end, why=why)), words, as_json=as_json)
+        _show_told(run(lambda client: client.throttle(job, rate, lasting=end, why=why)), words, as_json=as_json)
 
 
 def extend(
@@ -297,10 +291,10 @@ def extend(
     as_json: Json = False,
 ) -> None:
     """Move a job's deadline."""
-    more = _duration("--by", by)
+    more = duration("--by", by)
     if more is None:
         raise OperatorError("--by needs a duration like 90s, 30m or 2h")
-    told = _run(lambda client: client.extend_deadline(job, more))
+    told = run(lambda client: client.extend_deadline(job, more))
     _show_told(told, f"given {by} more", as_json=as_json)
 
 
@@ -309,18 +303,18 @@ def cancel(job: Job, *, wait: Wait = False, why: Why = "", as_json: Json = False
     from lull.starter import render  # noqa: PLC0415
 
     if wait:
-        outcome = _run(lambda client: client.cancel_and_wait(job, why))
-        _show(outcome, render.outcome(outcome), as_json=as_json)
+        outcome = run(lambda client: client.cancel_and_wait(job, why))
+        show(outcome, render.outcome(outcome), as_json=as_json)
     else:
-        _show_told(_run(lambda client: client.cancel(job, why)), "told to cancel", as_json=as_json)
+        _show_told(run(lambda client: client.cancel(job, why)), "told to cancel", as_json=as_json)
 
 
 def result(job: Job, *, as_json: Json = False) -> None:
     """Show how a job ended. Ends with 0 if it completed, else 1."""
     from lull.starter import render  # noqa: PLC0415
 
-    outcome = _run(lambda client: client.result(job))
-    _show(outcome, render.outcome(outcome), as_json=as_json)
+    outcome = run(lambda client: client.result(job))
+    show(outcome, render.outcome(outcome), as_json=as_json)
     raise typer.Exit(_code(outcome))
 
 
@@ -345,7 +339,7 @@ def doctor(
         _print_roles(context.obj, as_json=as_json)
         return
     found = asyncio.run(examine(cluster))
-    _show(found, render.checks(found.checks), as_json=as_json)
+    show(found, render.checks(found.checks), as_json=as_json)
     raise typer.Exit(found.exit_code)
 
 
@@ -354,9 +348,9 @@ def _print_roles(injected: Injected, *, as_json: bool) -> None:
         raise OperatorError("roles are printed by the lull command, not by this program")
     text = injected.roles()
     if as_json:
-        _print_json({"mongosh": text})
+        print_json({"mongosh": text})
     else:
-        _print_line(text.rstrip())
+        print_line(text.rstrip())
 
 
 def kinds(
@@ -371,14 +365,14 @@ def kinds(
 
     if kind:
         entry = catalogue.entry(kind)
-        _show(entry, render.kind(entry), as_json=as_json)
+        show(entry, render.kind(entry), as_json=as_json)
     elif as_json:
-        _print_json({"kinds": [entry.model_dump(mode="json") for entry in catalogue.entries()]})
+        print_json({"kinds": [entry.model_dump(mode="json") for entry in catalogue.entries()]})
     else:
-        _print(render.kinds(catalogue.entries()))
+        print_text(render.kinds(catalogue.entries()))
 
 
-_JOBS, _TELL, _LOOK = "Start", "Tell a job", "Look"
+_JOBS, _TELL, _LOOK, _CLUSTERS = "Start", "Tell a job", "Look", "Clusters"
 _COMMANDS: list[tuple[str, Callable[..., None], str, str]] = [
     ("plan", plan, _JOBS, "lull plan backfill.yaml --samples 5"),
     ("start", start, _JOBS, "lull start backfill.yaml --set limits.parallel=4 --why 'OPS-7'"),
@@ -392,22 +386,13 @@ _COMMANDS: list[tuple[str, Callable[..., None], str, str]] = [
     ("extend", extend, _TELL, "lull extend orders-2026 --by 2h"),
     ("cancel", cancel, _TELL, "lull cancel orders-2026 --wait --why 'wrong filter'"),
     ("result", result, _LOOK, "lull result orders-2026 --json"),
+    ("report", report_cli.report, _LOOK, "lull report orders-2026 -o report.html --since 2h"),
     ("doctor", doctor, _LOOK, "lull doctor --cluster main"),
     ("kinds", kinds, _LOOK, "lull kinds update"),
 ]
 
 
 # --- inside -----------------------------------------------------------------------------------------
-
-
-def _run(ask: Callable[["Client"], Coroutine[Any, Any, AnyT]]) -> AnyT:
-    """Return what *ask* returns, asked with a connected client."""
-    from lull.starter.client import Client  # noqa: PLC0415
-
-    async def connected() -> AnyT:
-        return await ask(await Client.connect())
-
-    return asyncio.run(connected())
 
 
 async def _watch(client: "Client", job: str, *, as_json: bool) -> None:
@@ -428,7 +413,7 @@ async def _watch(client: "Client", job: str, *, as_json: bool) -> None:
     finally:
         screen.close()
     outcome = await client.result(job)
-    _show(outcome, render.outcome(outcome), as_json=as_json)
+    show(outcome, render.outcome(outcome), as_json=as_json)
     raise typer.Exit(_code(outcome))
 
 
@@ -451,48 +436,15 @@ def _rate(text: str) -> float | None:
     return rate
 
 
-def _duration(option: str, text: str) -> timedelta | None:
-    from lull.domain.duration import parse_duration  # noqa: PLC0415
-
-    if not text:
-        return None
-    try:
-        return parse_duration(text)
-    except ValueError as error:
-        raise OperatorError(f"{option}: {error}") from None
-
-
-def _show(model: "BaseModel", text: "RenderableType", *, as_json: bool) -> None:
-    if as_json:
-        _print_json(model.model_dump(mode="json"))
-    else:
-        _print(text)
-
-
 def _show_answer(answer: Any, *, as_json: bool) -> None:
     from lull.starter import render  # noqa: PLC0415
 
-    _show(answer, render.told(answer), as_json=as_json)
+    show(answer, render.told(answer), as_json=as_json)
 
 
 def _show_told(told: Any, words: str, *, as_json: bool) -> None:
     note = f"\n! {told.note}" if told.note else ""
     if as_json:
-        _print_json(told.model_dump(mode="json"))
+        print_json(told.model_dump(mode="json"))
     else:
-        _print_line(f"{told.job} was {words}{note}")
-
-
-def _print_json(document: Any) -> None:
-    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
-    sys.stdout.flush()
-
-
-def _print(renderable: "RenderableType") -> None:
-    from lull.starter import render  # noqa: PLC0415
-
-    render.console().print(renderable)
-
-
-def _print_line(text: str) -> None:
-    sys.stdout.write(text + "\n")
+        print_line(f"{told.job} was {words}{note}")

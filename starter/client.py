@@ -39,9 +39,11 @@ from lull.domain.job import JobSpec
 from lull.domain.lifecycle import Status
 from lull.domain.slice import DoctorReport, DoctorRequest, Outcome, Plan, PlanRequest
 from lull.domain.state import Answer, JobState, Progress
-from lull.starter import live, pending
+from lull.starter import live, pending, reporting
 from lull.starter.door import ANSWER_SECONDS_MAX, RPC_TIMEOUT, Door, no_worker, within
 from lull.starter.errors import NotFound, Unreachable, WorldError
+from lull.starter.governor_client import Governors
+from lull.starter.reporting import Reported
 from lull.starter.settings import Connection, load_connection
 from lull.starter.views import JobStatus, Request, Row, Slice, SliceState, Started, Told
 
@@ -92,6 +94,11 @@ class Client:
     def door(self) -> Door:
         """The connection itself, for what this client has no method for."""
         return self._door
+
+    @property
+    def governors(self) -> Governors:
+        """The clusters' governors, asked and told over the same connection."""
+        return Governors(self._door, who=self._who)
 
     # --- asking for jobs ------------------------------------------------------------------------
 
@@ -411,6 +418,28 @@ class Client:
     async def doctor(self, cluster: str = "") -> DoctorReport:
         """Return what a worker finds when it examines its clusters. Needs a worker."""
         return await self._door.ask_worker("lull.doctor", DoctorRequest(cluster=cluster), DoctorReport, "doctor")
+
+    async def report(self, job: str, *, last: timedelta | None = None) -> Reported:
+        """
+        Return what the job did and what the foreground felt meanwhile. Needs a worker.
+
+        *last* leaves out what was longer ago, counted from the job's end. A job that Temporal has
+        forgotten is reported on as long as its ledger stands.
+        """
+        description, unknown = None, NotFound(f"no ledger has job {job!r} yet; it is being planned, or was refused")
+        try:
+            description = await self._describe(job)
+        except NotFound as error:
+            unknown = error
+        try:
+            found = await reporting.gather(self._door, job, description, last)
+        except Unreachable:
+            if description is None:
+                raise unknown from None
+            raise
+        if found is None:
+            raise unknown
+        return found
 
     # --- inside ---------------------------------------------------------------------------------
 

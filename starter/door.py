@@ -87,8 +87,12 @@ class Door:
 
     def link(self, job: str) -> str:
         """Return where the Web UI shows the job; empty without a configured address."""
+        return self.link_to(queues.workflow_id(job))
+
+    def link_to(self, workflow_id: str) -> str:
+        """Return where the Web UI shows the workflow; empty without a configured address."""
         base = self.connection.ui_url
-        place = f"{quote(self.temporal.namespace, safe='')}/workflows/{quote(queues.workflow_id(job), safe='')}"
+        place = f"{quote(self.temporal.namespace, safe='')}/workflows/{quote(workflow_id, safe='')}"
         return f"{base}/namespaces/{place}" if base else ""
 
     async def describe(self, job: str) -> WorkflowExecutionDescription:
@@ -123,11 +127,7 @@ class Door:
 
     async def query(self, job: str, name: str, answer: type[AnyT], run_id: str | None = None) -> AnyT:
         """Return the workflow's answer. Raises Unreachable when no worker can give it."""
-        try:
-            found: AnyT = await self.handle(job, run_id).query(name, result_type=answer, rpc_timeout=QUERY_TIMEOUT)
-        except (WorkflowQueryFailedError, RPCError, RPCTimeoutOrCancelledError) as error:
-            raise _no_answer(error) from None
-        return found
+        return await asked(self.handle(job, run_id), name, answer)
 
     async def ask_worker(self, workflow: str, request: Any, answer: type[AnyT], name: str) -> AnyT:
         """Return the answer of a short workflow that only reads."""
@@ -204,6 +204,15 @@ class Door:
         )
 
 
+async def asked(handle: WorkflowHandle[Any, Any], query: str, answer: type[AnyT]) -> AnyT:
+    """Return a workflow's answer. Raises Unreachable when no worker can give it."""
+    try:
+        found: AnyT = await handle.query(query, result_type=answer, rpc_timeout=QUERY_TIMEOUT)
+    except (WorkflowQueryFailedError, RPCError, RPCTimeoutOrCancelledError) as error:
+        raise _no_answer(error) from None
+    return found
+
+
 async def within(seconds: float, work: Awaitable[AnyT], late: str) -> AnyT:
     """Return what *work* returns. Raises Unreachable, saying *late*, when it takes too long."""
     try:
@@ -269,5 +278,5 @@ def _no_answer(error: Exception) -> Unreachable:
     if isinstance(error, RPCError) and "no poller" in error.message:
         return Unreachable(no_worker())
     if isinstance(error, WorkflowQueryFailedError):
-        return Unreachable(f"the worker cannot answer for this job ({error}); its version may not fit: look at its log")
+        return Unreachable(f"the worker cannot answer ({error}); its version may not fit: look at its log")
     return Unreachable("the worker does not answer; it may be gone or stuck: look at its log, or start another")

@@ -100,7 +100,7 @@ def _usage(error: Exception, message: str) -> str:
     """Return what is wrong with the command line, and where its help is."""
     context = getattr(error, "ctx", None)
     path = getattr(context, "command_path", PROGRAM)
-    first = message.replace("Value error, ", "").strip().rstrip(".")
+    first = message.replace("Value error, ", "").strip().rstrip(".") or "no command was given"
     return f"{first[:1].lower()}{first[1:]}; see {path} --help"
 
 

@@ -79,8 +79,8 @@ def task_remarks(description: WorkflowExecutionDescription) -> tuple[str, ...]:
     if not raw.HasField("pending_workflow_task") or raw.pending_workflow_task.attempt <= TASK_ATTEMPTS_MAX:
         return ()
     remark = (
-        f"the job's workflow has been tried {raw.pending_workflow_task.attempt} times without success; "
-        "look at the worker's log: its version may not fit this job's history"
+        f"the workflow has been tried {raw.pending_workflow_task.attempt} times without success; "
+        "look at the worker's log: its version may not fit this history"
     )
     return (remark,)
 

@@ -148,7 +148,7 @@ def eta(progress: Progress, rate: float | None = None) -> float | None:
 
 def _facts(seen: JobStatus) -> Table:
     progress = seen.progress
-    table = _pairs()
+    table = pairs()
     table.add_row("job", f"{progress.kind} {escape(progress.namespace)} on {escape(progress.cluster)}")
     if seen.is_live or progress.outcome:
         table.add_row("documents", counts_line(progress.counts))
@@ -239,7 +239,7 @@ def outcome(answer: Outcome) -> RenderableType:
     """Return how a job ended."""
     heading = Text.assemble((answer.job, "bold"), "  ", coloured(answer.status))
     heading.append(f"  {answer.message}" if answer.message else "")
-    table = _pairs()
+    table = pairs()
     table.add_row("documents", counts_line(answer.counts))
     table.add_row("partitions", f"{answer.partitions_done:,} of {answer.partitions:,} done")
     if answer.still_matching:
@@ -300,7 +300,7 @@ def planned(answer: Planned) -> RenderableType:
 
 
 def _plan_table(plan: Plan) -> Table:
-    table = _pairs()
+    table = pairs()
     matching = "" if plan.matching is None else f", about {plan.matching:,} of them match"
     table.add_row("guarantee", escape(str(plan.guarantee)))
     table.add_row("documents", f"about {plan.documents:,} to pass{matching}; {size(plan.bytes)}")
@@ -313,7 +313,7 @@ def _plan_table(plan: Plan) -> Table:
     return table
 
 
-def _pairs() -> Table:
+def pairs() -> Table:
     """Return a table of names and values without lines."""
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(style="dim", no_wrap=True)
@@ -373,7 +373,7 @@ def _value(value: object) -> str:
 
 def kinds(found: Sequence[Kind]) -> RenderableType:
     """Return the kinds with what they do."""
-    table = _pairs()
+    table = pairs()
     for one in found:
         table.add_row(Text(one.kind, style="bold"), one.gloss)
     return Group(table, Text("fields of one: lull kinds KIND", style="dim"))

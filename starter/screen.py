@@ -1,9 +1,10 @@
-"""Where a job is watched: redrawn in place at a terminal, a line now and then in a log."""
+"""Where something is watched: redrawn in place at a terminal, a line now and then in a log."""
 
 import time
+from collections.abc import Hashable
 from datetime import datetime
 
-from rich.console import Group
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
@@ -14,24 +15,36 @@ LINE_SECONDS = 10.0
 """Between lines in a log, unless something changed."""
 
 
-class Screen:
-    """Shows what a watcher sees; *is_silent* shows nothing, for ``--json``."""
+class Board:
+    """A picture at a terminal, lines in a log."""
 
-    def __init__(self, *, is_silent: bool) -> None:
+    def __init__(self) -> None:
         self._console = render.console(to_stderr=not render.console().is_terminal)
         self._live: Live | None = None
-        self._is_silent = is_silent
-        self._told: tuple[object, ...] = ()
+        self._told: Hashable = None
         self._told_at = 0.0
 
-    def show(self, seen: JobStatus | None, rate: float | None, trouble: str) -> None:
-        """The reader sees the newest."""
-        if seen is None or self._is_silent:
+    @property
+    def is_terminal(self) -> bool:
+        """Whether there is something to draw on."""
+        return self._console.is_terminal
+
+    def draw(self, picture: RenderableType, trouble: str, hint: str) -> None:
+        """The reader sees the newest picture, and below it what is wrong and what can be done."""
+        if self._live is None:
+            self._live = Live(console=self._console, auto_refresh=False)
+            self._live.start()
+        extra = [Text(f"! {trouble}", style="red")] if trouble else []
+        extra += [Text(hint, style="dim")] if hint else []
+        self._live.update(Group(picture, *extra), refresh=True)
+
+    def log(self, about: Hashable, parts: list[str], *, is_last: bool = False) -> None:
+        """A line is written if *about* has changed, or after ten seconds, or at the end."""
+        if about == self._told and time.monotonic() - self._told_at < LINE_SECONDS and not is_last:
             return
-        if self._console.is_terminal:
-            self._draw(seen, rate, trouble)
-        else:
-            self._log(seen, rate, trouble)
+        self._told, self._told_at = about, time.monotonic()
+        line = "  ".join([f"{datetime.now().astimezone():%H:%M:%S}", *(part for part in parts if part)])
+        self._console.print(line, markup=False)
 
     def close(self) -> None:
         """The last picture stays, and the terminal is as it was."""
@@ -39,21 +52,27 @@ class Screen:
             self._live.stop()
             self._live = None
 
-    def _draw(self, seen: JobStatus, rate: float | None, trouble: str) -> None:
-        if self._live is None:
-            self._live = Live(console=self._console, auto_refresh=False)
-            self._live.start()
-        picture = render.status(seen, rate=rate, with_next=False)
-        extra = [Text(f"! {trouble}", style="red")] if trouble else []
-        hint = Text("Ctrl-C stops watching; the job goes on", style="dim")
-        self._live.update(Group(picture, *extra, *([] if seen.has_ended else [hint])), refresh=True)
 
-    def _log(self, seen: JobStatus, rate: float | None, trouble: str) -> None:
+class Screen:
+    """Shows a job; *is_silent* shows nothing, for ``--json``."""
+
+    def __init__(self, *, is_silent: bool) -> None:
+        self._board = Board()
+        self._is_silent = is_silent
+
+    def show(self, seen: JobStatus, rate: float | None, trouble: str) -> None:
+        """The reader sees the newest."""
         progress = seen.progress
-        key = (progress.status, progress.reason, seen.remarks, bool(trouble))
-        if key == self._told and time.monotonic() - self._told_at < LINE_SECONDS and not seen.has_ended:
+        if self._is_silent:
             return
-        self._told, self._told_at = key, time.monotonic()
-        parts = [f"{datetime.now().astimezone():%H:%M:%S}", progress.status, render.bar_words(progress, rate)]
-        parts += [text for text in (progress.reason, *seen.remarks, trouble) if text]
-        self._console.print("  ".join(parts), markup=False)
+        if self._board.is_terminal:
+            hint = "" if seen.has_ended else "Ctrl-C stops watching; the job goes on"
+            self._board.draw(render.status(seen, rate=rate, with_next=False), trouble, hint)
+        else:
+            about = (progress.status, progress.reason, seen.remarks, bool(trouble))
+            parts = [progress.status, render.bar_words(progress, rate), progress.reason, *seen.remarks, trouble]
+            self._board.log(about, parts, is_last=seen.has_ended)
+
+    def close(self) -> None:
+        """The last picture stays, and the terminal is as it was."""
+        self._board.close()

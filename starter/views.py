@@ -4,6 +4,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from lull.domain.governor.objective import Objective
+from lull.domain.governor.status import GovernorStatus, Note, Orders
 from lull.domain.lifecycle import ENDED
 from lull.domain.message import Message
 from lull.domain.slice import Check, Counts, Plan
@@ -125,6 +127,51 @@ class Told(Message):
     job: str
     order: str
     note: str = ""
+
+
+class GovernorSeen(Message):
+    """The answer of ``lull governor status``: the newest that is known of a cluster's governor."""
+
+    cluster: str
+    status: GovernorStatus | None = None
+    """None until it has looked for the first time."""
+    orders: Orders = Orders()
+    """What operators want at present, whether or not the governor has read it yet."""
+    warnings: tuple[str, ...] = ()
+    """What its workflow remembers of orders that were refused and looks that failed."""
+    remarks: tuple[str, ...] = ()
+    """What keeps this from being the present, as far as Temporal can tell."""
+    as_of: datetime | None = None
+    """When the governor saw it."""
+    age_s: float | None = None
+    """How long ago that was when this was answered."""
+    link: str = ""
+
+
+class GovernorLimits(Message):
+    """The answer of ``lull governor limits`` that changes nothing."""
+
+    cluster: str
+    objective: Objective | None = None
+    """What holds: the profile's, the running jobs' and the operators' together; None while nobody knows."""
+    inflation: float | None = None
+    """Aimed at; learned where nobody said."""
+    ordered: Objective | None = None
+    """What operators ordered of it."""
+    note: Note | None = None
+    """Who ordered it, why, and until when."""
+    as_of: datetime | None = None
+
+
+class GovernorTold(Message):
+    """An order was handed to a governor's workflow."""
+
+    cluster: str
+    order: str
+    epoch: int | None = None
+    """Under which the ledger has it; None when that was not waited for."""
+    note: str = ""
+    """What a person should know; empty when there is nothing."""
 
 
 class Examined(Message):

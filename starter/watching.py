@@ -1,9 +1,10 @@
-"""Following a job until it has ended: what changed, how fast it really goes, and outages in between."""
+"""Looking again and again: how fast a job really goes, until it has ended, and outages in between."""
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
-from typing import Protocol
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from typing import Protocol, TypeVar
 
 from lull.domain.lifecycle import Status
 from lull.starter.errors import Unreachable
@@ -15,6 +16,9 @@ OUTAGE_SECONDS_MAX = 600.0
 """How long Temporal may be away before a watcher gives up; the job itself waits for as long as it takes."""
 RATE_WINDOW_SECONDS = 15.0
 """Over which docs/s is measured: long enough to be steady, short enough to show a throttle at once."""
+
+
+SeenT = TypeVar("SeenT")
 
 
 class Asks(Protocol):
@@ -43,26 +47,33 @@ class Meter:
         return max(last - first, 0) / (last_at - first_at) if last_at > first_at else None
 
 
-async def follow(client: Asks, job: str) -> AsyncIterator[tuple[JobStatus | None, float | None, str]]:
+async def looks(look: Callable[[], Awaitable[SeenT]]) -> AsyncGenerator[tuple[SeenT, str]]:
     """
-    Yield (status, docs/s, trouble) about once a second until the job has ended.
+    Yield (what is seen, trouble) about once a second, for as long as somebody wants to know.
 
-    While Temporal is away the status is the last one and *trouble* says why. Raises Unreachable
+    While Temporal is away it is what was seen last, and *trouble* says why. Raises Unreachable
     after ten minutes of that, or at once if it was never reached.
     """
     clock = asyncio.get_running_loop().time
-    meter = Meter()
-    seen: JobStatus | None = None
+    last: list[SeenT] = []
     away_since: float | None = None
     while True:
         try:
-            seen, away_since = await client.status(job), None
-            yield seen, meter.observe(clock(), seen), ""
-            if seen.has_ended:
-                return
+            last, away_since, trouble = [await look()], None, ""
         except Unreachable as error:
-            away_since = away_since or clock()
-            if seen is None or clock() - away_since > OUTAGE_SECONDS_MAX:
+            away_since, trouble = away_since or clock(), str(error)
+            if not last or clock() - away_since > OUTAGE_SECONDS_MAX:
                 raise
-            yield seen, None, str(error)
+        yield last[0], trouble
         await asyncio.sleep(LOOK_SECONDS)
+
+
+async def follow(client: Asks, job: str) -> AsyncIterator[tuple[JobStatus, float | None, str]]:
+    """Yield (status, docs/s, trouble) about once a second until the job has ended. See :func:`looks`."""
+    clock = asyncio.get_running_loop().time
+    meter = Meter()
+    async with aclosing(looks(lambda: client.status(job))) as looking:
+        async for seen, trouble in looking:
+            yield seen, None if trouble else meter.observe(clock(), seen), trouble
+            if seen.has_ended and not trouble:
+                return

@@ -14,6 +14,7 @@ from lull.activities.transforms import REGISTRY
 from lull.domain.errors import LullError, OperatorError
 from lull.domain.settings import Settings
 from lull.workers.exits import ExitCode
+from lull.workers.governors import serve_governor
 from lull.workers.logs import LogFormat, configure_logging
 from lull.workers.serve import Serving, first_record, recorded, serve
 from lull.workers.settings import load_settings
@@ -30,6 +31,8 @@ class Asked:
     processes: int = 1
     log_format: LogFormat | None = None
     fail_fast: bool = False
+    governor_only: bool = False
+    with_governor: bool = True
     child_of: int | None = None
     """The lull process that started this one, with which it ends."""
 
@@ -44,13 +47,19 @@ def work(asked: Asked) -> ExitCode:
     _end_with(asked.child_of)
     settings = load_settings()
     _require_clusters(settings)
+    if asked.governor_only:
+        serve_governor(settings)
+        return ExitCode.DONE
     load_modules([*settings.worker.load, *asked.load])
     serving = _serving(settings, asked)
     if asked.processes == 1:
         serve(serving)
         return ExitCode.DONE
     with recorded(first_record(serving)):
-        return Supervisor(child_command(_child_arguments(asked)), asked.processes).run()
+        command = child_command(_child_arguments(asked))
+        # One governor's process is enough for all of them.
+        others = [*command, "--no-governor"]
+        return Supervisor([command if number == 0 else others for number in range(asked.processes)]).run()
 
 
 def _serving(settings: Settings, asked: Asked) -> Serving:
@@ -62,6 +71,7 @@ def _serving(settings: Settings, asked: Asked) -> Serving:
         critical_slots=(slots or worker.critical_slots) if asked.critical_only else worker.critical_slots,
         with_control=not asked.critical_only,
         fail_fast=asked.fail_fast,
+        with_governor=asked.with_governor and not asked.critical_only,
         parent=asked.child_of,
     )
 
@@ -107,6 +117,7 @@ def _child_arguments(asked: Asked) -> list[str]:
     said += [word for module in asked.load for word in ("--load", module)]
     said += ["--slots", str(asked.slots)] if asked.slots else []
     said += ["--log-format", asked.log_format.value] if asked.log_format else []
+    said += [] if asked.with_governor else ["--no-governor"]
     return said + (["--fail-fast"] if asked.fail_fast else [])
 
 

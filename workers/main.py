@@ -48,6 +48,10 @@ def run_worker(
     fail_fast: Annotated[
         bool, typer.Option("--fail-fast", help="End with exit code 4 if Temporal does not answer.")
     ] = False,
+    governor: Annotated[bool, typer.Option("--governor", hidden=True)] = False,
+    no_governor: Annotated[
+        bool, typer.Option("--no-governor", help="Start no governor's process beside this worker: others govern.")
+    ] = False,
     child_of: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """
@@ -69,6 +73,8 @@ def run_worker(
             processes=processes,
             log_format=log_format,
             fail_fast=fail_fast,
+            governor_only=governor,
+            with_governor=not no_governor,
             child_of=child_of,
         )
         code = work(asked)

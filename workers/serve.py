@@ -16,15 +16,18 @@ from typing import Any, TypeVar
 from temporalio.client import Client
 from temporalio.envconfig import ClientConnectConfig
 
+from lull.activities.governing.adapter import GovernorOrders
 from lull.activities.ledger import Ledger
 from lull.activities.mongo import Clusters
 from lull.activities.pages import Pages
 from lull.activities.planning import Planning
+from lull.activities.reporting import Reporting
 from lull.activities.transforms import Registry
 from lull.domain.errors import LullError
-from lull.domain.ports import PagesPort
+from lull.domain.ports import GovernorPort, PagesPort
 from lull.domain.settings import Settings
 from lull.workers.connection import connect
+from lull.workers.governors import GovernorProcess, governed, keep_governors
 from lull.workers.host import CONTROL_ACTIVITIES_MAX, Host, Hosting, served_queues
 from lull.workers.in_hand import InHand
 from lull.workers.plugin import lull_plugin
@@ -33,12 +36,14 @@ from lull.workers.registration import Activity, all_ports, register
 from lull.workers.settings import temporal_connection
 from lull.workers.telemetry import exporting, temporal_runtime
 from lull.workflows.doctor import DoctorWorkflow
+from lull.workflows.governor import GovernorWorkflow
 from lull.workflows.job import JobWorkflow
 from lull.workflows.plan import PlanWorkflow
+from lull.workflows.report import ReportWorkflow
 
 logger = logging.getLogger(__name__)
 
-WORKFLOWS: tuple[type, ...] = (JobWorkflow, PlanWorkflow, DoctorWorkflow)
+WORKFLOWS: tuple[type, ...] = (JobWorkflow, PlanWorkflow, DoctorWorkflow, GovernorWorkflow, ReportWorkflow)
 SHOW_EVERY_SECONDS = 0.25
 """While draining: how often the record says what is still in hand."""
 EXIT_MARGIN_SECONDS = 15.0
@@ -57,6 +62,8 @@ class Serving:
     critical_slots: int
     with_control: bool = True
     fail_fast: bool = False
+    with_governor: bool = True
+    """Whether it starts a governor's process beside itself, where a profile wants a governor."""
     parent: int | None = None
     """The lull process that started this one."""
 
@@ -96,11 +103,17 @@ async def _serve(serving: Serving, connection: ClientConnectConfig, clusters: Cl
         await host.start()
         records.write(record := record.model_copy(update={"phase": Phase.READY, "ready_at": datetime.now(UTC)}))
         _say_ready(serving, record)
-        looking = asyncio.create_task(_look_at_clusters(clusters))
+        beside = [asyncio.create_task(_look_at_clusters(clusters))]
+        governor = GovernorProcess(governed(serving.settings) if serving.with_governor else [])
+        governor.start()
+        if serving.with_control:
+            beside.append(asyncio.create_task(keep_governors(client, governed(serving.settings))))
         try:
             await _unless(stop, host.wait_ended())
         finally:
-            looking.cancel()
+            for task in beside:
+                task.cancel()
+            governor.stop()
             await _drain(host, hosting, in_hand, _Shown(records, record))
 
 
@@ -108,8 +121,13 @@ def _hosting(serving: Serving, clusters: Clusters) -> Hosting:
     pages = register([Pages(clusters, serving.registry)], serving=[PagesPort])
     control: list[Activity] = []
     if serving.with_control:
-        adapters = [Planning(clusters, serving.registry), Ledger(clusters)]
-        control = register(adapters, serving=all_ports() - {PagesPort})
+        adapters = [
+            Planning(clusters, serving.registry),
+            Ledger(clusters),
+            GovernorOrders(clusters),
+            Reporting(clusters),
+        ]
+        control = register(adapters, serving=all_ports() - {PagesPort, GovernorPort})
     return Hosting(
         workflows=WORKFLOWS if serving.with_control else (),
         control=control,

@@ -24,6 +24,7 @@ SETTLED_SECONDS = 60.0
 @dataclass
 class _Child:
     number: int
+    command: Sequence[str]
     process: "subprocess.Popen[bytes] | None" = None
     started_at: float = 0.0
     start_after: float = 0.0
@@ -31,11 +32,10 @@ class _Child:
 
 
 class Supervisor:
-    """Keeps *count* processes of *command* running until a signal says stop."""
+    """Keeps one process of each of *commands* running until a signal says stop."""
 
-    def __init__(self, command: Sequence[str], count: int) -> None:
-        self._command = list(command)
-        self._children = [_Child(number) for number in range(1, count + 1)]
+    def __init__(self, commands: Sequence[Sequence[str]]) -> None:
+        self._children = [_Child(number, command) for number, command in enumerate(commands, start=1)]
         self._signals = 0
 
     def run(self) -> ExitCode:
@@ -77,7 +77,7 @@ class Supervisor:
         for child in self._children:
             if child.process is None and time.monotonic() >= child.start_after:
                 # A session of its own: a Ctrl-C at the terminal reaches the parent, which passes it on once.
-                child.process = subprocess.Popen(self._command, start_new_session=True)  # noqa: S603 - our own command
+                child.process = subprocess.Popen(child.command, start_new_session=True)  # noqa: S603 - our own command
                 child.started_at = time.monotonic()
 
     def _reap(self) -> ExitCode | None:

@@ -117,6 +117,9 @@ class PageAgain(Exception):
 class PageAdapter(Protocol):
     """How one kind reads and writes: from two threads, one that reads a page ahead of the one that writes."""
 
+    ops: float
+    """Reads and writes that the server counts for a page of this kind, the ledger's own not among them."""
+
     def read(self, after: Key | None, docs: int) -> Page | None:
         """Return the next page of about *docs* documents above *after*; None when none is left."""
 

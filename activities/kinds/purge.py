@@ -38,6 +38,8 @@ class DrainPurge(PageAdapter):
     behind the cursor; the drain is done when nothing matches.
     """
 
+    ops = 1.5  # the command, and now and then the cursor's next batch
+
     def __init__(self, work: PartitionWork) -> None:
         self.work = work
         self.filter: Document = decode_values(work.spec.source.filter)

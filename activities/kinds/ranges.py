@@ -38,6 +38,8 @@ def only_match(work: PartitionWork, matching: Document, page: Page) -> Key | Non
 class ServerSidePages(PageAdapter):
     """Range pages for kinds whose write is one command with a filter, applied to the documents as they are then."""
 
+    ops = 2.0  # the stride and the command
+
     def __init__(self, work: PartitionWork) -> None:
         self.work = work
         self.filter: Document = decode_values(work.spec.source.filter)

@@ -61,6 +61,8 @@ class TransformPages(PageAdapter):
         self.filter: Document = decode_values(spec.source.filter)
         self._computation = Computation(work.registry.get(spec.transform), spec.writes)
         self._hold_seconds = spec.limits.page_hold_ms / 1_000
+        # Read, read again, write; a filter's stride.
+        self.ops = 4.0 if self.filter else 3.0
 
     # -- reading and computing, one page ahead -------------------------------------------------
 

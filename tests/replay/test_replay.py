@@ -13,11 +13,13 @@ from temporalio.client import WorkflowHistory
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import Replayer
 
+from lull.workflows.governor import GovernorWorkflow
 from lull.workflows.job import JobWorkflow
 
 HISTORIES = [
-    WorkflowHistory.from_json(f"lull/{path.stem}", path.read_text())
-    for path in sorted((Path(__file__).parent / "histories").glob("*.json"))
+    WorkflowHistory.from_json(f"{folder}/{path.stem}", path.read_text())
+    for folder in ("histories", "governor")
+    for path in sorted((Path(__file__).parent / folder).glob("*.json"))
 ]
 
 
@@ -27,7 +29,7 @@ def test_there_are_histories():
 
 async def test_every_recorded_history_replays():
     """Side by side: a replay mostly waits for its worker to start and stop."""
-    replayer = Replayer(workflows=[JobWorkflow], data_converter=pydantic_data_converter)
+    replayer = Replayer(workflows=[JobWorkflow, GovernorWorkflow], data_converter=pydantic_data_converter)
 
     results = await asyncio.gather(
         *(replayer.replay_workflow(history, raise_on_replay_failure=False) for history in HISTORIES)

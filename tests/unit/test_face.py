@@ -50,12 +50,14 @@ def test_the_face_has_what_users_code_imports():
     names = python(
         """
         import json, lull
-        from lull import SKIP, UNCHANGED, UNSET, Client, Replace, transform
+        from lull import SKIP, UNCHANGED, UNSET, Client, ForegroundReporter, Replace, transform
         assert transform is lull.transform
-        print(json.dumps([Client.__module__, transform.__module__, Replace.__module__]))
+        print(json.dumps([each.__module__ for each in (Client, transform, Replace, ForegroundReporter)]))
         """
     )
-    assert names == ["lull.starter.client", "lull.activities.transforms", "lull.activities.transforms"]
+    assert names == [
+        "lull.starter.client", "lull.activities.transforms", "lull.activities.transforms", "lull.activities.foreground"
+    ]  # fmt: skip
 
 
 def test_a_name_the_face_does_not_have_is_refused_with_those_it_has():

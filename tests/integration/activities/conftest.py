@@ -18,6 +18,7 @@ from lull.activities.survey import survey
 from lull.activities.threads import Stop
 from lull.activities.transforms import Registry
 from lull.domain.config import ClusterProfile
+from lull.domain.governor.budget import Mode
 from lull.domain.job import JobSpec
 from lull.domain.kinds import parse_spec
 from lull.domain.slice import JobRef, Opened, OpenRequest, TemporalIds
@@ -35,7 +36,7 @@ class World:
     registry: Registry = field(default_factory=Registry)
 
     def __post_init__(self) -> None:
-        self.clusters = Clusters({"main": ClusterProfile(uri=self.uri, namespaces=self.namespaces)})
+        self.clusters = Clusters({"main": ClusterProfile(uri=self.uri, namespaces=self.namespaces, governor=Mode.OFF)})
         self.planning = Planning(self.clusters, self.registry)
         self.ledger = Ledger(self.clusters)
 

@@ -15,6 +15,7 @@ from lull.activities.pages import Pages
 from lull.activities.transforms import Transform
 from lull.domain import roles
 from lull.domain.config import ClusterProfile
+from lull.domain.governor.budget import Mode
 from lull.domain.lifecycle import Status
 from lull.domain.slice import (
     CloseRequest,
@@ -46,7 +47,7 @@ def guarded(secured_set: ReplicaSet, request: pytest.FixtureRequest) -> Iterator
 
     make = request.getfixturevalue("make_world")
     name = f"t{uuid.uuid4().hex[:10]}"
-    profile = ClusterProfile(uri=secured_set.uri, namespaces=(f"{name}.c",))
+    profile = ClusterProfile(uri=secured_set.uri, namespaces=(f"{name}.c",), governor=Mode.OFF)
     with secured_set.client() as root:
         root.admin.command("createRole", name, **{k: v for k, v in roles.role(profile).items() if k != "createRole"})
         made = make(secured_set.add_user(name, PASSWORD, [name]), name=name, namespaces=profile.namespaces)

@@ -21,6 +21,7 @@ from lull.activities.pages import Pages
 from lull.activities.store import Store, drain_document, ensure_ledger, partition_document
 from lull.activities.transforms import Registry, Transform
 from lull.domain.config import ClusterProfile
+from lull.domain.governor.budget import Mode
 from lull.domain.guarantee import Guarantee, Promise
 from lull.domain.job import JobSpec, Walk
 from lull.domain.kinds import parse_spec
@@ -38,9 +39,10 @@ class World:
     uri: str
     name: str = field(default_factory=lambda: f"p{uuid.uuid4().hex[:10]}")
     registry: Registry = field(default_factory=Registry)
+    governor: Mode = Mode.OFF
 
     def __post_init__(self) -> None:
-        self.clusters = Clusters({"main": ClusterProfile(uri=self.uri)})
+        self.clusters = Clusters({"main": ClusterProfile(uri=self.uri, governor=self.governor)})
         self.pages = Pages(self.clusters, self.registry)
         self.client: MongoClient[Document] = MongoClient(self.uri, datetime_conversion="DATETIME_AUTO")
         ensure_ledger(self.cluster)
@@ -284,6 +286,20 @@ def make_world() -> Iterator[Callable[[str], World]]:
 
     def make(uri: str) -> World:
         made.append(World(uri))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+@pytest.fixture
+def make_governed() -> Iterator[Callable[[str], World]]:
+    """Worlds whose profile has a governor; the test speaks for it."""
+    made: list[World] = []
+
+    def make(uri: str) -> World:
+        made.append(World(uri, governor=Mode.ENFORCE))
         return made[-1]
 
     yield make

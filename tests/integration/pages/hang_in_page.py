@@ -12,6 +12,7 @@ from lull.activities.mongo import Clusters
 from lull.activities.pages import Pages
 from lull.activities.transforms import Registry, Transform
 from lull.domain.config import ClusterProfile
+from lull.domain.governor.budget import Mode
 from lull.domain.slice import SliceTask
 
 
@@ -29,7 +30,7 @@ def hang_after_advance() -> None:
 async def main(uri: str, job: str) -> None:
     registry = Registry()
     registry.add(Transform("t0", lambda d: {"n": d.get("n", 0) + 1}))
-    pages = Pages(Clusters({"main": ClusterProfile(uri=uri)}), registry)
+    pages = Pages(Clusters({"main": ClusterProfile(uri=uri, governor=Mode.OFF)}), registry)
     task = SliceTask(job=job, cluster="main", incarnation=1, partition=0, epoch=0)
     await ActivityEnvironment().run(pages.run_slice, task)
 

@@ -111,7 +111,9 @@ async def mortal(
 
 
 @contextlib.contextmanager
-def working(folder: Path, address: str, namespace: str, mongo_uri: str) -> Iterator["subprocess.Popen[bytes]"]:
+def working(
+    folder: Path, address: str, namespace: str, mongo_uri: str, *, governor: str = "off"
+) -> Iterator["subprocess.Popen[bytes]"]:
     """A worker is ready, started as an operator starts it; it ends with the block."""
     log = folder / "worker.log"
     variables = environment(folder, address, namespace)
@@ -119,7 +121,12 @@ def working(folder: Path, address: str, namespace: str, mongo_uri: str) -> Itera
         process = start(
             [sys.executable, "-m", "lull", "worker"],
             log=output,
-            environment=variables | {"LULL_CLUSTERS__MAIN__URI": mongo_uri, "XDG_RUNTIME_DIR": str(folder)},
+            environment=variables
+            | {
+                "LULL_CLUSTERS__MAIN__URI": mongo_uri,
+                "LULL_CLUSTERS__MAIN__GOVERNOR": governor,
+                "XDG_RUNTIME_DIR": str(folder),
+            },
             folder=folder,
         )
     deadline = time.monotonic() + WAIT_SECONDS_MAX
@@ -131,6 +138,26 @@ def working(folder: Path, address: str, namespace: str, mongo_uri: str) -> Itera
         yield process
     finally:
         end(process, grace_seconds=0)
+
+
+@pytest.fixture(scope="session")
+async def governed(
+    tmp_path_factory: pytest.TempPathFactory, temporal_address: str, mongo_uri: str
+) -> AsyncIterator[Connection]:
+    """A namespace with a worker that governs ``main``."""
+    namespace = await _namespace(temporal_address, "governed")
+    with working(tmp_path_factory.mktemp("governed"), temporal_address, namespace, mongo_uri, governor="enforce"):
+        yield Connection(temporal_address, namespace, ui_url=UI_URL)
+
+
+@pytest.fixture
+async def mortal_governed(
+    tmp_path: Path, temporal_address: str, mongo_uri: str
+) -> AsyncIterator[tuple[Connection, "subprocess.Popen[bytes]"]]:
+    """The same of its own, which the test may kill."""
+    namespace = await _namespace(temporal_address, "mortal-governed")
+    with working(tmp_path, temporal_address, namespace, mongo_uri, governor="enforce") as process:
+        yield Connection(temporal_address, namespace), process
 
 
 @pytest.fixture(scope="session")
@@ -293,6 +320,12 @@ class Shell:
 def shell(tmp_path: Path, worked: Connection, capsys: pytest.CaptureFixture[str]) -> Shell:
     """A shell where a worker works."""
     return Shell(tmp_path, environment(tmp_path, worked.address, worked.namespace), capsys)
+
+
+@pytest.fixture
+def governed_shell(tmp_path: Path, governed: Connection, capsys: pytest.CaptureFixture[str]) -> Shell:
+    """A shell where a governor governs."""
+    return Shell(tmp_path, environment(tmp_path, governed.address, governed.namespace), capsys)
 
 
 @pytest.fixture

@@ -167,6 +167,8 @@ def spawn(tmp_path: Path, temporal_address: str, namespace: str, mongo_uri: str)
             "LULL_TEMPORAL__ADDRESS": temporal_address,
             "LULL_TEMPORAL__NAMESPACE": namespace,
             "LULL_CLUSTERS__MAIN__URI": mongo_uri,
+            # Tests of the governor bring their own.
+            "LULL_CLUSTERS__MAIN__GOVERNOR": "off",
         },
     )
     yield spawner

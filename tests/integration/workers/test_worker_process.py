@@ -135,7 +135,10 @@ async def test_modules_of_the_working_directory_are_loaded_and_their_transforms_
 
 
 async def test_a_cluster_that_does_not_answer_is_said_and_is_not_fatal(spawn: Any):
-    worker = spawn(LULL_CLUSTERS__AWAY__URI=f"mongodb://root:{SECRET}@127.0.0.1:1/?serverSelectionTimeoutMS=50")
+    worker = spawn(
+        LULL_CLUSTERS__AWAY__URI=f"mongodb://root:{SECRET}@127.0.0.1:1/?serverSelectionTimeoutMS=50",
+        LULL_CLUSTERS__AWAY__GOVERNOR="off",
+    )
     await worker.until_ready()
     await worker.until_it_says("cluster away cannot be used now")
     assert worker.process.poll() is None

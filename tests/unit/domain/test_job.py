@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from lull.domain.job import FORBIDDEN_DATABASES, NAMESPACE_BYTES_MAX, SPEC_BYTES_MAX, JobSpec, Strict, diff
+from lull.domain.job import FORBIDDEN_DATABASES, NAMESPACE_BYTES_MAX, SPEC_BYTES_MAX, JobSpec, diff
 from lull.domain.kinds import KINDS, parse_spec
+from lull.domain.strict import Strict
 
 MakeSpec = Callable[..., JobSpec]
 MakeWritten = Callable[..., dict[str, Any]]

@@ -216,7 +216,7 @@ def test_any_override_is_obeyed_or_refused_by_name(kind: str, text: str):
 
 COMMANDS = [
     "plan", "start", "list", "status", "watch", "explain", "pause", "resume", "throttle", "extend", "cancel", "result",
-    "doctor", "kinds",
+    "report", "doctor", "kinds",
 ]  # fmt: skip
 words = st.one_of(
     st.sampled_from(COMMANDS),

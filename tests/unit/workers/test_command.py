@@ -125,12 +125,12 @@ def exits_with(code: int) -> list[str]:
 
 @pytest.mark.parametrize("code", [2, 4])
 def test_a_parent_gives_up_on_what_no_restart_mends(code: int):
-    assert Supervisor(exits_with(code), 2).run() == code
+    assert Supervisor([exits_with(code)] * 2).run() == code
 
 
 def test_a_parent_waits_longer_before_every_restart_up_to_a_limit(monkeypatch: pytest.MonkeyPatch):
     """A process that dies at its start would otherwise keep a core busy with starting."""
-    supervisor, pauses, now = Supervisor(exits_with(1), 1), [], [1000.0]
+    supervisor, pauses, now = Supervisor([exits_with(1)]), [], [1000.0]
     monkeypatch.setattr("lull.workers.supervisor.time.monotonic", lambda: now[0])
     (child,) = supervisor._children
     for _ in range(7):
@@ -145,7 +145,7 @@ def test_a_parent_waits_longer_before_every_restart_up_to_a_limit(monkeypatch: p
 
 def test_a_drained_process_is_replaced_at_once(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("lull.workers.supervisor.time.monotonic", lambda: 1000.0)
-    supervisor = Supervisor(exits_with(0), 1)
+    supervisor = Supervisor([exits_with(0)])
     (child,) = supervisor._children
     supervisor._plan_restart(child, 0)
     assert child.start_after == 1000.0

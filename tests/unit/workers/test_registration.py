@@ -10,7 +10,14 @@ from typing_extensions import override
 
 from lull.domain import ports
 from lull.domain.errors import OperatorError
-from lull.domain.ports import LedgerPort, PagesPort, PlanningPort
+from lull.domain.ports import (
+    GovernorOrdersPort,
+    GovernorPort,
+    LedgerPort,
+    PagesPort,
+    PlanningPort,
+    ReportPort,
+)
 from lull.domain.slice import SliceReport, SliceTask
 from lull.workers.registration import RegistrationError, activity_names, all_ports, register
 
@@ -43,9 +50,9 @@ def name_of(registered: Any) -> str | None:
 
 def test_every_port_of_the_domain_is_known_with_every_activity():
     """A port that this does not see would be served by nobody."""
-    assert all_ports() == {PlanningPort, LedgerPort, PagesPort}
+    assert all_ports() == {PlanningPort, LedgerPort, PagesPort, GovernorPort, GovernorOrdersPort, ReportPort}
     assert sorted(name for port in all_ports() for name in activity_names(port)) == sorted(
-        ["plan", "open", "doctor", "publish", "raise_fences", "close", "run_slice"]
+        ["plan", "open", "doctor", "publish", "raise_fences", "close", "run_slice", "govern", "order", "report"]
     )
 
 
@@ -95,7 +102,9 @@ def test_a_port_method_without_override_is_refused_by_name():
 
 
 def test_without_a_choice_every_port_of_the_domain_needs_an_adapter():
-    with pytest.raises(RegistrationError, match="no adapter for LedgerPort, PlanningPort"):
+    with pytest.raises(
+        RegistrationError, match="no adapter for GovernorOrdersPort, GovernorPort, LedgerPort, PlanningPort, ReportPort"
+    ):
         register([WholePages()])
 
 
@@ -107,20 +116,25 @@ def test_a_port_added_to_the_domain_is_missed_at_once(monkeypatch: pytest.Monkey
 
     NewPort.__module__ = ports.__name__
     monkeypatch.setattr(ports, "NewPort", NewPort, raising=False)
-    with pytest.raises(RegistrationError, match="no adapter for LedgerPort, NewPort, PlanningPort"):
+    with pytest.raises(RegistrationError, match=r"no adapter for .*, LedgerPort, NewPort, PlanningPort"):
         register([WholePages()])
 
 
 def test_the_workers_own_adapters_serve_every_port():
+    from lull.activities.governing.adapter import Governing, GovernorOrders
     from lull.activities.ledger import Ledger
     from lull.activities.mongo import Clusters
     from lull.activities.pages import Pages
     from lull.activities.planning import Planning
+    from lull.activities.reporting import Reporting
     from lull.activities.transforms import Registry
 
     clusters, registry = Clusters({}), Registry()
-    registered = register([Planning(clusters, registry), Ledger(clusters), Pages(clusters, registry)])
+    adapters: list[object] = [Planning(clusters, registry), Ledger(clusters), Pages(clusters, registry)]
+    adapters += [Governing(clusters), GovernorOrders(clusters), Reporting(clusters)]
+    registered = register(adapters)
 
     assert sorted(str(name_of(one)) for one in registered) == [
-        "lull.close", "lull.doctor", "lull.open", "lull.plan", "lull.publish", "lull.raise_fences", "lull.slice",
+        "lull.close", "lull.doctor", "lull.govern", "lull.open", "lull.order_governor", "lull.plan", "lull.publish",
+        "lull.raise_fences", "lull.report", "lull.slice",
     ]  # fmt: skip
