@@ -26,19 +26,22 @@ What the figures mean:
 
 import argparse
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pymongo.errors import ExecutionTimeout
+from pymongo.errors import ExecutionTimeout, PyMongoError
 
 from benchmarks import bench, recording
 from benchmarks.arena import Arena, Findings, Scale
 from benchmarks.bench import Document, Lab, Machine, Worker, show, wait_until
 from benchmarks.witness import Hold
+from lull.domain.governor.budget import STALE_SECONDS, Mode
 
 SEED = 2013
 WORK_LIMIT_S = 10.0
@@ -78,10 +81,37 @@ class Size(NamedTuple):
     both: int
     step_downs: int
     primaries: int
+    governors: int
+    governors_workers: int
+    governors_mongods: int
 
 
-FULL = Size(kills=50, zombies=20, insides=20, mongods=6, temporals=6, both=4, step_downs=8, primaries=6)
-QUICK = Size(kills=5, zombies=2, insides=2, mongods=1, temporals=1, both=1, step_downs=1, primaries=1)
+FULL = Size(
+    kills=50,
+    zombies=20,
+    insides=20,
+    mongods=6,
+    temporals=6,
+    both=4,
+    step_downs=8,
+    primaries=6,
+    governors=10,
+    governors_workers=5,
+    governors_mongods=5,
+)
+QUICK = Size(
+    kills=5,
+    zombies=2,
+    insides=2,
+    mongods=1,
+    temporals=1,
+    both=1,
+    step_downs=1,
+    primaries=1,
+    governors=2,
+    governors_workers=1,
+    governors_mongods=1,
+)
 
 
 @dataclass(slots=True)
@@ -613,6 +643,140 @@ def _world(arena: Arena, count: int, say: Say, what: str, strike: Callable[[int]
     return Figure(f"{what}: longest time without a page", count, "", silences, " s")
 
 
+# --- the governor ---------------------------------------------------------------------------------------
+
+SHUT_LIMIT_S = STALE_SECONDS + 0.5
+"""From a governor's last word to the last page that began on it: its expiry, a poll, a page."""
+RETURN_LIMIT_S = 10.0
+
+
+class Word(NamedTuple):
+    """What a governor said, as a bystander heard it."""
+
+    at: float
+    fence: int
+    sequence: int
+    pid: int
+
+
+def last_word(arena: Arena) -> Word:
+    """Return what the governor has said last. Raises RuntimeError while it has said nothing."""
+    said = arena.lab.ledger["governor"].find_one({"_id": "budget"})
+    if said is None or "sequence" not in said:
+        raise RuntimeError("no governor has said anything")
+    return Word(time.time(), said["fence"], said["sequence"], int(said["owner"].rpartition(":")[2]))
+
+
+class Silence(NamedTuple):
+    """One time without a governor."""
+
+    gone_at: float
+    back_at: float
+    """When the next one was first heard."""
+
+
+def _silence(arena: Arena, strike: Callable[[Word], None]) -> Silence:
+    """Return when nobody was heard after *strike*; pages that began meanwhile are the witness's to tell."""
+    before = last_word(arena)
+    strike(before)
+    gone_at = time.time()
+    heard = before
+
+    def is_back() -> bool:
+        nonlocal heard
+        with suppress(PyMongoError, RuntimeError):
+            heard = last_word(arena)
+        return heard.fence > before.fence
+
+    if not wait_until(is_back, GIVE_UP_SECONDS):
+        raise RuntimeError(f"no governor came back in {GIVE_UP_SECONDS:g} s")
+    return Silence(gone_at, heard.at)
+
+
+@dataclass(slots=True)
+class Silences:
+    """What times without a governor have shown."""
+
+    latest: list[float] = field(default_factory=list)
+    """From the governor's end to the last page that was committed before another one was heard."""
+    returns: list[float] = field(default_factory=list)
+    """From the next governor's first word to the next page."""
+    absences: list[float] = field(default_factory=list)
+
+    def add(self, arena: Arena, silence: Silence) -> None:
+        """One more; the witness has seen the first page after it."""
+        step = arena.witness.wait_step(silence.back_at, GIVE_UP_SECONDS)
+        self.returns.append(GIVE_UP_SECONDS if step is None else max(0.0, step.at - silence.back_at))
+        between = [one.at for one in arena.witness.steps_since(silence.gone_at) if one.at < silence.back_at]
+        self.latest.append(max((at - silence.gone_at for at in between), default=0.0))
+        self.absences.append(silence.back_at - silence.gone_at)
+
+    def figures(self, what: str) -> list[Figure]:
+        """Return three lines of the table."""
+        count = len(self.returns)
+        return [
+            Figure(f"{what}: last page after it", count, f"<= {SHUT_LIMIT_S:g}", self.latest, " s"),
+            Figure(f"{what}: until another one was heard", count, "", self.absences, " s"),
+            Figure(f"{what}: first page after that", count, f"<= {RETURN_LIMIT_S:g}", self.returns, " s"),
+        ]
+
+
+def _silenced(arena: Arena, count: int, say: Say, what: str, strike: Callable[[Word], None]) -> list[Figure]:
+    found = Silences()
+    for number in range(count):
+        a_moment(arena, 3.0)
+        arena.witness.wait_step(time.time(), GIVE_UP_SECONDS)
+        found.add(arena, _silence(arena, strike))
+        say(
+            f"{what} {number + 1} of {count}: last page after {found.latest[-1]:.2f} s, another one heard after "
+            f"{found.absences[-1]:.1f} s, first page {found.returns[-1]:.2f} s later"
+        )
+    return found.figures(what)
+
+
+def kill_governors(arena: Arena, count: int, say: Say) -> list[Figure]:
+    """
+    Fault: kill -9 of the governor's process. Moment: any of a job.
+
+    Survives: no page begins on a word that is two seconds old, and the next governor lets work go on.
+    """
+    return _silenced(arena, count, say, "governor killed", lambda word: os.kill(word.pid, signal.SIGKILL))
+
+
+def stop_governors_worker(arena: Arena, count: int, say: Say) -> list[Figure]:
+    """Fault: SIGTERM of the worker beside which the governor runs, for good. Another worker's takes over."""
+
+    def strike(word: Word) -> None:
+        worker = next(one for one in arena.lab.live_workers if word.pid in bench.children(one.pid))
+        worker.terminate()
+        worker.wait()
+        arena.lab.start_worker(worker.index)
+
+    return _silenced(arena, count, say, "governor's worker stopped", strike)
+
+
+def restart_mongod_under_governor(arena: Arena, count: int, say: Say) -> list[Figure]:
+    """Fault: kill -9 of mongod under the governor and all slices; it is started again. Moment: any of a job."""
+    returns = []
+    for number in range(count):
+        a_moment(arena, 3.0)
+        arena.lab.stack.mongo.kill_member(0)
+        a_moment(arena, 3.0)
+        arena.lab.stack.mongo.start_member(0)
+        arena.lab.stack.mongo.wait_primary()
+        back_at = time.time()
+        step = arena.witness.wait_step(back_at, GIVE_UP_SECONDS)
+        returns.append(GIVE_UP_SECONDS if step is None else max(0.0, step.at - back_at))
+        say(
+            f"mongod killed under the governor {number + 1} of {count}: first page {returns[-1]:.2f} s after it was back"
+        )
+    return [
+        Figure(
+            "mongod under the governor: first page after it was back", count, f"<= {RETURN_LIMIT_S:g}", returns, " s"
+        )
+    ]
+
+
 # --- all of it ----------------------------------------------------------------------------------------
 
 Attack = Callable[[Arena, int, Say], list[Figure]]
@@ -626,6 +790,7 @@ class Scenario:
     attacks: Sequence[tuple[Attack, str]]
     """Each with the name of its count in `Size`."""
     members: int = 1
+    governor: Mode = Mode.OFF
 
 
 SCENARIOS = (
@@ -633,13 +798,22 @@ SCENARIOS = (
     Scenario("zombies", [(wake_zombies, "zombies")]),
     Scenario("inside", [(kill_inside, "insides")]),
     Scenario("world", [(kill_mongod, "mongods"), (kill_temporal, "temporals"), (kill_everything, "both")]),
+    Scenario(
+        "governor",
+        [
+            (kill_governors, "governors"),
+            (stop_governors_worker, "governors_workers"),
+            (restart_mongod_under_governor, "governors_mongods"),
+        ],
+        governor=Mode.ENFORCE,
+    ),
     Scenario("members", [(step_down, "step_downs"), (kill_primary, "primaries")], members=3),
 )
 
 
-def make_lab(members: int = 1) -> Lab:
+def make_lab(members: int = 1, governor: Mode = Mode.OFF) -> Lab:
     """Return a lab whose workers leave a trace of what they compute, and whose mongod can be held."""
-    lab = Lab(members=members, load=(TRANSFORMS,), parameters=PARAMETERS)
+    lab = Lab(members=members, load=(TRANSFORMS,), parameters=PARAMETERS, governor=governor)
     _calls_folder(lab).mkdir(parents=True)
     os.environ[recording.FOLDER] = str(_calls_folder(lab))
     return lab
@@ -659,12 +833,12 @@ def run(scenario: Scenario, lab: Lab, size: Size, *, seed: int, say: Say, scale:
 
 
 def run_all(chosen: Sequence[Scenario], size: Size, seed: int, say: Say) -> list[Report]:
-    """Return what each scenario has shown; those of as many members share a lab."""
+    """Return what each scenario has shown; those of one kind share a lab."""
     reports = []
-    for members in sorted({scenario.members for scenario in chosen}):
-        with make_lab(members) as lab:
+    for kind in dict.fromkeys((scenario.members, scenario.governor) for scenario in chosen):
+        with make_lab(*kind) as lab:
             for scenario in chosen:
-                if scenario.members == members:
+                if (scenario.members, scenario.governor) == kind:
                     say(f"--- {scenario.name}")
                     reports.append(run(scenario, lab, size, seed=seed, say=say))
     return reports

@@ -1,5 +1,7 @@
 """The governor's side of ``lull.governor``: its word under a fence, what workers and operators told it, what it learned."""
 
+import os
+import socket
 from datetime import UTC, datetime
 
 from pydantic import ValidationError
@@ -18,6 +20,7 @@ _QUICK = WriteConcern(1)
 _LOCAL = ReadConcern("local")
 """A word that an election undoes is said anew within half a second."""
 _COMMENT = "lull governor"
+_OWNER = f"{socket.gethostname()}:{os.getpid()}"
 
 
 class Ledger:
@@ -54,7 +57,8 @@ class Ledger:
         """Workers can read it. Raises FenceLost when another governor has taken over."""
         self._sequence += 1
         self._said = budget
-        said = budget.model_copy(update={"sequence": self._sequence, "fence": self._fence, "at": datetime.now(UTC)})
+        stamp = {"sequence": self._sequence, "fence": self._fence, "owner": _OWNER, "at": datetime.now(UTC)}
+        said = budget.model_copy(update=stamp)
         self.operations += 1
         result = self._governor.update_one(
             {"_id": BUDGET_ID, "fence": self._fence}, {"$set": said.model_dump()}, comment=_COMMENT

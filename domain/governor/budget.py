@@ -69,8 +69,10 @@ class Budget(Message):
     floor: float = 0.05
     """For a slice that the governor has not seen yet."""
     shares: tuple[JobShare, ...] = ()
+    owner: str = ""
+    """Host and process of the governor; for people, like"""
     at: datetime | None = None
-    """For people."""
+    """when it was said."""
 
     @property
     def order(self) -> tuple[int, int]:

@@ -175,8 +175,6 @@ class Pace:
     blank_next_s: float | None = None
     evidence_since_s: float = float("-inf")
     drifted_at_s: float = float("-inf")
-    off_since_s: float | None = None
-    """Since when no page of ours may run."""
 
 
 class Decision(NamedTuple):

@@ -92,8 +92,7 @@ class Probe:
             if self.op is not None:
                 if self.free_s > end_s:
                     return
-                if not is_lost:
-                    self.ended.append(self.op)
+                self.ended.append(self.op)
                 self.op = None
                 self.due_s += self.every_s
             if self.free_s - self.due_s > 1.0:
@@ -101,7 +100,11 @@ class Probe:
             start_s = max(self.due_s, self.free_s)
             if start_s >= end_s:
                 return
-            self.free_s = start_s + (0.25 if is_lost else server.latency_ms(self.kind) / 1_000)
+            if is_lost:
+                # A failure is no latency: the next one is due when this one has been slept over.
+                self.free_s = self.due_s = start_s + 0.25
+                continue
+            self.free_s = start_s + server.latency_ms(self.kind) / 1_000
             self.op = Op(self.due_s, (self.free_s - self.due_s) * 1_000)
 
     def drained(self) -> list[Op]:
@@ -424,6 +427,10 @@ class World:
 
     def said(self, start_s: float = 0.0, end_s: float = float("inf")) -> list[Said]:
         return [each for each in self.governor.story if start_s <= each.now_s < end_s]
+
+    def pages(self) -> list[tuple[float, str]]:
+        """Return when pages began, to the microsecond, and of which job."""
+        return sorted((round(at_s, 6), job) for worker in self.workers for at_s, job, _ in worker.pages)
 
     def work(self, start_s: float, end_s: float, job: str | None = None) -> float:
         """Work-seconds per second."""
