@@ -2,6 +2,7 @@
 
 import json
 import re
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -170,7 +171,7 @@ async def test_a_purge_without_remove_fails_with_the_remedy(guarded: Any):
     [
         ("splitVector", "partitions are cut by a sample"),
         ("getParameter", "featureCompatibilityVersion is not checked"),
-        ("serverStatus", "the oplog's window is not measured"),
+        ("serverStatus", "the governor sees neither queues"),
     ],
 )
 async def test_without_an_optional_action_the_job_runs_and_the_doctor_says_what_is_lost(
@@ -252,3 +253,65 @@ def test_the_printed_script_is_what_the_tests_ran_with():
     assert match is not None
     document = json.loads(match[1])
     assert document == {"role": roles.ROLE, **{k: v for k, v in roles.role(profile).items() if k != "createRole"}}
+
+
+def ticked(world: Any, ticks: int = 30) -> Any:
+    """What the world's governor has seen after some ticks."""
+    from lull.activities.governing.governor import Governor
+
+    governor = Governor(world.cluster)
+    governor.start()
+    try:
+        for _ in range(ticks):
+            governor.tick()
+            threading.Event().wait(0.1)
+        return governor.status
+    finally:
+        governor.close()
+
+
+def signal(status: Any, name: str) -> Any:
+    return next(row for row in status.signals if row.name == name)
+
+
+def test_a_governor_needs_no_more_than_the_workers_role(guarded: Any):
+    status = ticked(guarded)
+    assert {"queue", "tickets", "dirty-cache", "lag"} <= {
+        row.name for row in status.signals if row.observed is not None
+    }
+    assert {"read-p90", "write-p90"} <= status.base_ms.keys()
+    assert guarded.root.lull.samples.count_documents({}) >= 1
+
+
+def test_without_server_status_the_governor_goes_on_by_its_canary_and_says_what_to_grant(guarded: Any):
+    without(guarded, "serverStatus", database=None)
+    status = ticked(guarded)
+    assert status.is_open
+    for name in ("queue", "tickets", "dirty-cache", "flow-control", "oplog-window"):
+        assert signal(status, name).observed is None
+        assert "serverStatus" in signal(status, name).note
+    assert signal(status, "lag").observed is not None
+    assert {"read-p90", "write-p90"} <= status.base_ms.keys()
+
+
+def test_an_application_reports_with_no_more_than_the_reporters_role(
+    guarded: Any, secured_set: ReplicaSet, monkeypatch: pytest.MonkeyPatch
+):
+    from lull.activities import foreground
+
+    monkeypatch.setattr(foreground, "EVERY_SECONDS", 0.05)
+    guarded.root.admin.command("createRole", roles.REPORTER_ROLE, privileges=list(roles.REPORTER_PRIVILEGES), roles=[])
+    uri = secured_set.add_user("reporter", PASSWORD, [roles.REPORTER_ROLE])
+    reporter = foreground.ForegroundReporter(uri, application="shop")
+    try:
+        with secured_set.client(event_listeners=[reporter]) as client:
+            client[guarded.name].c.find_one({})
+            for _ in range(500):
+                if guarded.root.lull.foreground.find_one({"application": "shop"}):
+                    return
+                threading.Event().wait(0.01)
+        pytest.fail("no report was written")
+    finally:
+        reporter.close()
+        guarded.root.admin.command("dropUser", "reporter")
+        guarded.root.admin.command("dropRole", roles.REPORTER_ROLE)
