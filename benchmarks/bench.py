@@ -691,8 +691,8 @@ def shown(value: object) -> str:
 
 
 def verdict(value: float | None, limit: str) -> str:
-    """Return ``met`` or ``missed`` for a limit written like ``>= 0.9``; empty when there is no value."""
-    if value is None:
+    """Return ``met`` or ``missed`` for a limit written like ``>= 0.9``; empty without a value or a limit."""
+    if value is None or not limit:
         return ""
     sign, number = limit.split()
     return "met" if (value >= float(number) if sign == ">=" else value <= float(number)) else "missed"
