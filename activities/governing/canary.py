@@ -117,8 +117,13 @@ class _Probe:
         return found
 
     def under_way(self, now_s: float) -> list[Op]:
+        """The one that has not ended, and those that should have begun behind it."""
         due_s = self._due_s
-        return [] if due_s is None or now_s < due_s else [Op(due_s, (now_s - due_s) * 1_000)]
+        if due_s is None or now_s < due_s:
+            return []
+        late = int(min(now_s - due_s, BEHIND_SECONDS_MAX) / self._every_s)
+        starts = [now_s - step * self._every_s for step in range(late)] + [due_s]
+        return [Op(start_s, (now_s - start_s) * 1_000) for start_s in starts]
 
     def run(self) -> None:
         due_s = time.monotonic()
@@ -128,23 +133,25 @@ class _Probe:
                 due_s = time.monotonic()
             if time.monotonic() - due_s > BEHIND_SECONDS_MAX:
                 due_s = time.monotonic()
-            if not self._closed.is_set():
-                self._once(due_s)
+            if not self._closed.is_set() and not self._once(due_s):
+                due_s = time.monotonic()
             due_s += self._every_s
 
-    def _once(self, due_s: float) -> None:
+    def _once(self, due_s: float) -> bool:
+        """Return whether the server answered; those after a failure are not late by its fault."""
         self._due_s = due_s
         try:
             self._act()
         except PyMongoError as error:
             # Not a latency: its silence makes the reading stale, and that shuts the gate.
             log.info("the canary failed: %s", describe(error))
-            self._closed.wait(FAILED_SECONDS)
-        else:
-            self._ended.append(Op(due_s, (time.monotonic() - due_s) * 1_000))
-            self.ended += 1
-        finally:
             self._due_s = None
+            self._closed.wait(FAILED_SECONDS)
+            return False
+        self._due_s = None
+        self._ended.append(Op(due_s, (time.monotonic() - due_s) * 1_000))
+        self.ended += 1
+        return True
 
 
 def seed(collection: Collection[Document]) -> None:

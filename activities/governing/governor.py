@@ -11,6 +11,7 @@ import time
 from collections import deque
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from pydantic import ValidationError
 from pymongo.errors import PyMongoError
@@ -45,12 +46,16 @@ TAIL_SECONDS = 0.75
 TAIL_OPS_MIN = 10
 P99_SECONDS = 10.0
 ON_SECONDS = 60.0
+OFF_SECONDS = 300.0
+OFF_MIN = 150
 ON_KEPT_MAX = 4_000
 OFF_KEPT_MAX = 800
 OTHERS_SECONDS = 2.0
 """Over which operations that are not ours are counted."""
 ACCOUNTS_LATE_SECONDS = 0.5
 """From a page to its account being read here."""
+KEEP_SECONDS = 60.0
+"""Between two times that what was learned is written down, for whoever governs next."""
 LEARN_SECONDS = 1.5
 """At first the canary sings at full rate: a base from the idle rate would take ten seconds."""
 
@@ -81,10 +86,11 @@ class Governor:
         self._recent: dict[Kind, deque[Op]] = {kind: deque(maxlen=400) for kind in Kind}
         self._on: deque[tuple[float, float]] = deque(maxlen=ON_KEPT_MAX)
         """Moment and latency as a multiple of the base's limit, beside our pages."""
-        self._off: deque[float] = deque(maxlen=OFF_KEPT_MAX)
+        self._off: deque[tuple[float, float]] = deque(maxlen=OFF_KEPT_MAX)
         """The same in blank windows."""
         self._seen: Server | None = None
         self._seen_s = self._looked_s = self._jobs_s = self._published_s = float("-inf")
+        self._kept_s = self._began_s
         self._orders = Orders()
         self._jobs: dict[str, _Job] = {}
         self._own: Share | None = None
@@ -103,6 +109,9 @@ class Governor:
         for kind in Kind:
             samples = [float(ms) for ms in learned.get(kind.value, [])]
             self._bases[kind] = Base().learned(samples)
+        self._pace = Pace(
+            hold_ms=float(learned.get("hold_ms") or law.HOLD_MS), ceiling=float(learned.get("ceiling") or law.DUTY_BUSY)
+        )
         self._canary.start()
         self._canary.pace(is_busy=True)
         self._outside.start()
@@ -116,8 +125,9 @@ class Governor:
         except PyMongoError as error:
             log.info("what was learned was not kept: %s", describe(error))
 
-    def _learned(self) -> dict[str, list[float]]:
-        return {kind.value: [ms * base.scale for ms in base.samples] for kind, base in self._bases.items()}
+    def _learned(self) -> dict[str, Any]:
+        samples = {kind.value: [ms * base.scale for ms in base.samples] for kind, base in self._bases.items()}
+        return samples | {"hold_ms": self._pace.hold_ms, "ceiling": min(self._pace.ceiling, law.DUTY_BUSY)}
 
     # -- one tick --------------------------------------------------------------------------------
 
@@ -190,7 +200,7 @@ class Governor:
         if limit is None:
             return
         if phase is Phase.OFF and zone is Zone.BLANK:
-            self._off.extend(ms / limit for ms in latencies)
+            self._off.extend((now_s, ms / limit) for ms in latencies)
         elif phase is Phase.ON and zone is not Zone.QUIET:
             self._on.extend((now_s, ms / limit) for ms in latencies)
 
@@ -210,7 +220,8 @@ class Governor:
         return Tail(tuple(excesses) if len(excesses) >= TAIL_OPS_MIN else ())
 
     def _canary_reading(self, now_s: float, tail: Tail) -> Reading:
-        newest = max((ops[-1].at_s + ops[-1].ms / 1_000 for ops in self._recent.values() if ops), default=None)
+        # One that has never answered is as silent as one that has stopped.
+        newest = max((ops[-1].at_s + ops[-1].ms / 1_000 for ops in self._recent.values() if ops), default=self._began_s)
         kind, base_ms = self._worse_kind(now_s)
         if base_ms is None:
             return Reading(readings.CANARY, note="learning what is normal")
@@ -256,9 +267,17 @@ class Governor:
         if now_s - self._own_s >= 1.0:
             self._own_s = now_s
             on = [excess for at_s, excess in self._on if now_s - at_s <= ON_SECONDS]
+            off = [excess for at_s, excess in self._off if now_s - at_s <= OFF_SECONDS]
             _, limit = self._worse_kind(now_s)
-            self._own = _in_ms(compare(on, self._off), limit)
+            # Until there were some blank windows, what was normal before the job must do.
+            self._own = _in_ms(compare(on, off if len(off) >= OFF_MIN else self._normal()), limit)
         return self._own
+
+    def _normal(self) -> list[float]:
+        """Return what is normal, as multiples of the limits."""
+        return [
+            ms * base.scale / limit for base in self._bases.values() if (limit := base.limit_ms) for ms in base.samples
+        ]
 
     def _readings(self, now_s: float, tail: Tail) -> tuple[Reading, ...]:
         objective = self._objective()
@@ -313,6 +332,9 @@ class Governor:
             self._ledger.publish(budget)
         self.status = self._status(decision, shares, slices, view)
         self._samples.take(now_s, self.status, self._recent)
+        if now_s - self._kept_s >= KEEP_SECONDS:
+            self._kept_s = now_s
+            self._ledger.keep(self._learned())
 
     def _shares(self, decision: Decision, slices: dict[str, int]) -> dict[str, float]:
         claims = [

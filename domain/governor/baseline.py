@@ -91,7 +91,7 @@ class Share(NamedTuple):
     """The difference of the tails, zero or more: a lower bound of what we cost, since blanks also hold our after-effects."""
 
 
-def compare(on: Sequence[float], off: Sequence[float], fraction: float = 0.9) -> Share | None:
+def compare(on: Sequence[float], off: Sequence[float], fraction: float = 0.95) -> Share | None:
     """
     Return what the tail of *on* is to the tail of *off*; None while either says too little.
 

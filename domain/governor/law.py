@@ -27,7 +27,7 @@ SHED_FROM = 0.7
 DUTY_START = 0.25
 DUTY_BUSY = 1.0
 """Beside a foreground, one page at a time; more only on evidence that nobody feels it."""
-DUTY_MIN = 0.05
+DUTY_MIN = 0.02
 RAMP_EVERY_S = 0.5
 """Slow start doubles so often, once per job that comes to an idle governor."""
 RAISE_EVERY_S = 1.0
@@ -52,6 +52,11 @@ UNLIMITED_DOCS = 1_000_000
 UNLIMITED_HOLD_MS = 1_000.0
 UNLIMITED_TURNS = 64
 HOLD_STEP = 0.7
+# --- evidence ---
+LESSEN_MOST = 0.25
+WIDEN = 1.3
+WIDEN_SURE = 2.0
+"""What surely does no harm comes back quickly; what probably does none, slowly."""
 # --- the gate ---
 CALM_S = 0.5
 """The tail must have been well for so long before the gate opens."""
@@ -88,7 +93,7 @@ LEARN_S = 3.0
 """The first window lasts until the base is known, and no longer than this."""
 BLANK_DRAIN_S = 0.35
 """From publishing until every slice has finished its page."""
-EVIDENCE_S = 20.0
+EVIDENCE_S = 10.0
 """Between two changes that follow from our own share: so long it takes to be measured anew."""
 
 
@@ -142,7 +147,7 @@ class View:
 class Aim:
     """What is wanted of the law."""
 
-    inflation: float = 1.25
+    inflation: float = 1.1
     """How much the tail beside our pages may exceed the tail without them; 1.1 is ten per cent."""
 
 
@@ -153,7 +158,7 @@ class Pace:
     duty: float = DUTY_START
     hold_ms: float = HOLD_MS
     ceiling: float = DUTY_BUSY
-    """Up to which duty grows by itself; moved by evidence alone."""
+    """Up to which duty grows by itself; moved by evidence alone, and kept from one job to the next."""
     is_ramping: bool = True
     is_quiet: bool = False
     mute_since_s: float | None = None
@@ -235,8 +240,8 @@ def _begun(pace: Pace, view: View) -> Pace:
     if not _is_long_idle(pace, view):
         return seen
     return replace(
-        seen, is_ramping=True, duty=DUTY_START, ceiling=DUTY_BUSY, raised_at_s=view.now_s,
-        evidence_since_s=view.now_s, blank_next_s=_first_blank(view),
+        seen, is_ramping=True, duty=min(DUTY_START, pace.ceiling), raised_at_s=view.now_s, evidence_since_s=view.now_s,
+        blank_next_s=_first_blank(view),
     )  # fmt: skip
 
 
@@ -250,7 +255,7 @@ def _quieted(pace: Pace, view: View) -> Pace:
             return replace(pace, quiet_since_s=None)
         # Somebody has come: what was measured without limits says nothing, and the pace begins anew.
         return replace(
-            pace, is_quiet=False, quiet_since_s=None, is_ramping=True, duty=DUTY_START, ceiling=DUTY_BUSY,
+            pace, is_quiet=False, quiet_since_s=None, is_ramping=True, duty=min(DUTY_START, pace.ceiling),
             raised_at_s=view.now_s, evidence_since_s=view.now_s, blank_next_s=_first_blank(view), blank_from_s=None,
         )  # fmt: skip
     since = view.now_s if pace.quiet_since_s is None else pace.quiet_since_s
@@ -390,30 +395,35 @@ def _paced(pace: Pace, view: View, aim: Aim) -> Pace:
 
 def _by_evidence(pace: Pace, view: View, aim: Aim) -> Pace:
     """
-    Smaller pages when our share is surely too much, then fewer; larger or more when it is surely not.
+    Smaller pages and fewer when our share is surely too much, larger and more when it is not.
 
-    What was cut so comes back when our share is probably not too much: it was an error, or has passed.
+    What we add to the tail grows with the work: a ceiling that adds three times too much is cut to a
+    third, as far as one step may go.
     """
     own = view.own
     if own is None or view.now_s - pace.evidence_since_s < EVIDENCE_S:
         return pace
     anew = replace(pace, evidence_since_s=view.now_s)
     if own.low > aim.inflation:
-        return _lessened(anew)
-    if pace.ceiling < DUTY_BUSY:
-        return replace(anew, ceiling=min(DUTY_BUSY, pace.ceiling / CUT)) if own.ratio < aim.inflation else pace
-    return _widened(anew, view) if own.high < aim.inflation and _is_limiting(pace, view) else pace
+        return _lessened(anew, (aim.inflation - 1) / (own.ratio - 1))
+    if not _is_limiting(pace, view):
+        return pace
+    if own.high < aim.inflation:
+        return _widened(anew, view, WIDEN_SURE)
+    return _widened(anew, view, WIDEN) if own.ratio < aim.inflation and pace.ceiling < DUTY_BUSY else pace
 
 
-def _lessened(pace: Pace) -> Pace:
-    steady = replace(pace, is_ramping=False)
-    if pace.hold_ms > HOLD_MS_MIN:
-        return replace(steady, hold_ms=max(HOLD_MS_MIN, pace.hold_ms * HOLD_STEP))
-    cut = _cut(steady, pace.evidence_since_s, CUT)
+def _lessened(pace: Pace, wanted: float) -> Pace:
+    steady = replace(pace, is_ramping=False, hold_ms=max(HOLD_MS_MIN, pace.hold_ms * HOLD_STEP))
+    if wanted > CUT and pace.hold_ms > HOLD_MS_MIN:
+        return steady
+    cut = _cut(steady, pace.evidence_since_s, min(CUT, max(LESSEN_MOST, wanted)))
     return replace(cut, ceiling=cut.duty)
 
 
-def _widened(pace: Pace, view: View) -> Pace:
+def _widened(pace: Pace, view: View, factor: float) -> Pace:
+    if pace.ceiling < DUTY_BUSY:
+        return replace(pace, ceiling=min(DUTY_BUSY, pace.ceiling * factor))
     if pace.hold_ms < HOLD_MS_MAX:
         return replace(pace, hold_ms=min(HOLD_MS_MAX, pace.hold_ms / HOLD_STEP))
     return replace(pace, ceiling=min(float(view.live), pace.ceiling * RAISE))

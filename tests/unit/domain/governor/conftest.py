@@ -212,7 +212,7 @@ class Governor:
     dice: random.Random
     probes: dict[str, Probe]
     jobs: dict[str, Claim]
-    aim: Aim = field(default_factory=Aim)
+    aim: Aim = field(default_factory=lambda: Aim(inflation=1.6))
     may_blank: bool = True
     bases: dict[str, Base] = field(default_factory=lambda: dict.fromkeys(KINDS, Base()))
     pace: Pace = field(default_factory=Pace)
@@ -357,7 +357,7 @@ class World:
     """Whether the governor says nothing."""
     others: Callable[[float], list[Reading]] = lambda _: []
     may_blank: bool = True
-    aim: Aim = field(default_factory=Aim)
+    aim: Aim = field(default_factory=lambda: Aim(inflation=1.6))
     is_learned: bool = True
     is_governed: bool = True
     noise: float = 0.15

@@ -18,8 +18,9 @@ BASE_MS = 10.0
 WELL = {"canary": 0.3, "opens": 0.5, "used": 1.0, "foreground_ops": 300.0, "live": 2}
 SURGE = {"canary": 2.0, "opens": 3.0}
 SURELY_TOO_MUCH = Share(1.8, 1.5, 2.2, 4.0)
-PROBABLY_FINE = Share(1.1, 0.8, 1.6, 0.2)
-SURELY_FINE = Share(1.0, 0.9, 1.1, 0.0)
+A_LITTLE_TOO_MUCH = Share(1.13, 1.11, 1.15, 0.4)
+PROBABLY_FINE = Share(1.05, 0.8, 1.6, 0.2)
+SURELY_FINE = Share(1.0, 0.9, 1.05, 0.0)
 
 
 @dataclass
@@ -213,7 +214,7 @@ def test_the_canarys_figures_count_as_without_us_only_when_nothing_of_ours_may_r
 def test_pace_grows_only_where_the_zone_says_so_and_is_never_cut_and_raised_at_once(story: list[dict[str, Any]]):
     governor, _ = seen_after(story)
     for before, after, decision in zip(governor.paces, governor.paces[1:], governor.said[1:], strict=False):
-        is_anew = after.duty == law.DUTY_START and after.is_ramping
+        is_anew = after.duty == min(law.DUTY_START, after.ceiling)
         if after.duty > before.duty and not is_anew:
             assert decision.zone in {Zone.GROW, Zone.BLANK}
             assert decision.is_open or decision.zone is Zone.BLANK
@@ -622,12 +623,29 @@ def test_a_base_that_cannot_be_learned_holds_a_job_up_for_seconds_not_for_ever()
 # -- our own share --------------------------------------------------------------------------------
 
 
-def test_too_large_a_share_makes_pages_smaller_first_and_fewer_then():
+def test_a_share_that_is_a_little_too_large_makes_pages_smaller_before_fewer():
     governor = running()
-    governor.see(15.0 + 4 * law.EVIDENCE_S, own=SURELY_TOO_MUCH)
+    governor.see(2 * law.EVIDENCE_S + 1, own=A_LITTLE_TOO_MUCH)
     holds = sorted({pace.hold_ms for pace in governor.paces}, reverse=True)
     assert holds == pytest.approx([10.0, 7.0, 4.9, 4.0])
-    assert governor.pace.duty == pytest.approx(law.CUT)
+    assert {pace.ceiling for pace in governor.paces} == {law.DUTY_BUSY}
+    governor.see(law.EVIDENCE_S, own=A_LITTLE_TOO_MUCH)
+    assert governor.pace.ceiling == pytest.approx(law.CUT)
+
+
+def test_a_share_that_is_far_too_large_makes_pages_fewer_in_proportion_at_once():
+    """Eight times what is wanted: a quarter, as far as one step goes."""
+    governor = running()
+    governor.see(1.0, own=SURELY_TOO_MUCH)
+    assert governor.pace.hold_ms < law.HOLD_MS
+    assert governor.pace.duty == governor.pace.ceiling == law.LESSEN_MOST
+
+
+def test_pages_never_get_fewer_than_the_least_by_evidence():
+    governor = running()
+    governor.see(300.0, own=SURELY_TOO_MUCH)
+    assert (governor.pace.duty, governor.pace.hold_ms) == (law.DUTY_MIN, law.HOLD_MS_MIN)
+    assert governor.said[-1].is_open
 
 
 def test_what_evidence_has_cut_does_not_grow_back_by_itself():
@@ -638,12 +656,22 @@ def test_what_evidence_has_cut_does_not_grow_back_by_itself():
     assert governor.pace.duty == cut < law.DUTY_BUSY
 
 
-def test_what_evidence_has_cut_comes_back_when_it_was_probably_an_error():
+def test_what_evidence_has_cut_is_remembered_from_job_to_job():
+    """The next job must not teach the foreground the same lesson."""
     governor = running()
     governor.see(100.0, own=SURELY_TOO_MUCH)
-    governor.see(80.0, own=PROBABLY_FINE)
+    cut = governor.pace.ceiling
+    governor.see(60.0, live=0)
+    governor.see(5.0)
+    assert max(decision.duty for decision in governor.said[-50:]) == cut
+
+
+def test_what_evidence_has_cut_comes_back_when_it_was_probably_an_error():
+    governor = running()
+    governor.see(30.0, own=SURELY_TOO_MUCH)
+    for _ in range(400):
+        governor.see(1.0, own=PROBABLY_FINE, used=governor.pace.duty)
     assert governor.pace.duty == law.DUTY_BUSY
-    assert governor.pace.hold_ms == law.HOLD_MS_MIN
 
 
 def test_more_than_one_page_at_a_time_needs_evidence_that_nobody_feels_it():
