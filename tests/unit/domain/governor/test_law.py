@@ -625,7 +625,7 @@ def test_a_base_that_cannot_be_learned_holds_a_job_up_for_seconds_not_for_ever()
 
 def test_a_share_that_is_a_little_too_large_makes_pages_smaller_before_fewer():
     governor = running()
-    governor.see(2 * law.EVIDENCE_S + 1, own=A_LITTLE_TOO_MUCH)
+    governor.see(3 * law.EVIDENCE_S - 2, own=A_LITTLE_TOO_MUCH)
     holds = sorted({pace.hold_ms for pace in governor.paces}, reverse=True)
     assert holds == pytest.approx([10.0, 7.0, 4.9, 4.0])
     assert {pace.ceiling for pace in governor.paces} == {law.DUTY_BUSY}
@@ -636,7 +636,7 @@ def test_a_share_that_is_a_little_too_large_makes_pages_smaller_before_fewer():
 def test_a_share_that_is_far_too_large_makes_pages_fewer_in_proportion_at_once():
     """Eight times what is wanted: a quarter, as far as one step goes."""
     governor = running()
-    governor.see(1.0, own=SURELY_TOO_MUCH)
+    governor.see(law.EVIDENCE_S, own=SURELY_TOO_MUCH)
     assert governor.pace.hold_ms < law.HOLD_MS
     assert governor.pace.duty == governor.pace.ceiling == law.LESSEN_MOST
 
