@@ -60,6 +60,8 @@ SWITCH_SECONDS = 2.0
 """After a switch from one side to the other nothing counts."""
 WARM_SECONDS = 5.0
 """A governor that has just begun sees the foreground alone for this long."""
+LEARN_SECONDS = 60.0
+"""A governed job works for this long before it is measured: what the cluster tolerates is learned in some ten-second steps."""
 REST_SECONDS = 3.0
 """After work of ours that is not measured, like seeding."""
 GOVERNED_SECONDS_MAX = 60.0
@@ -729,10 +731,21 @@ class Stage:
         while (left_s := until - time.monotonic()) > 0 and not (arm and arm.is_used_up):  # noqa: ASYNC110 - a ledger is asked
             await asyncio.sleep(min(left_s, LOOK_SECONDS))
 
+    async def _learn(self, arm: Arm) -> None:
+        """The governor has seen this arm beside this foreground; a purge that is done by then is begun anew later."""
+        await arm.prepare()
+        await arm.begin()
+        until = time.monotonic() + LEARN_SECONDS
+        while time.monotonic() < until and not arm.is_used_up:  # noqa: ASYNC110 - a ledger is asked
+            await asyncio.sleep(LOOK_SECONDS)
+        await arm.end()
+
     async def alternate(self, arm: Arm, pairs: int) -> list[tuple[Segment, Segment]]:
         """Return so many pairs of segments, with the arm and without it; every other pair begins without."""
         await self.govern(arm.mode)
         await asyncio.sleep(WARM_SECONDS)
+        if arm.mode is Mode.ENFORCE:
+            await self._learn(arm)
         found = []
         for number in range(pairs):
             await arm.prepare()

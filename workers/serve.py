@@ -113,8 +113,10 @@ async def _serve(serving: Serving, connection: ClientConnectConfig, clusters: Cl
         finally:
             for task in beside:
                 task.cancel()
-            governor.stop()
+            # At the same time: slices are not to wait for a governor that takes its leave.
+            leaving = asyncio.create_task(asyncio.to_thread(governor.stop))
             await _drain(host, hosting, in_hand, _Shown(records, record))
+            await leaving
 
 
 def _hosting(serving: Serving, clusters: Clusters) -> Hosting:

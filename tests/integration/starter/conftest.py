@@ -140,11 +140,11 @@ def working(
         end(process, grace_seconds=0)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 async def governed(
     tmp_path_factory: pytest.TempPathFactory, temporal_address: str, mongo_uri: str
 ) -> AsyncIterator[Connection]:
-    """A namespace with a worker that governs ``main``."""
+    """A namespace with a worker that governs ``main``; gone with the module, because a cluster has one governor."""
     namespace = await _namespace(temporal_address, "governed")
     with working(tmp_path_factory.mktemp("governed"), temporal_address, namespace, mongo_uri, governor="enforce"):
         yield Connection(temporal_address, namespace, ui_url=UI_URL)
