@@ -48,6 +48,12 @@ class Base:
     """Milliseconds, oldest first."""
     scale: float = 1.0
     """How far the foreground's own normal has moved since they were taken."""
+    _p90: float | None = field(init=False, compare=False, repr=False, default=None)
+    """Of the samples: asked for with every operation, so it is sorted out once."""
+
+    def __post_init__(self) -> None:
+        if self.is_known:
+            object.__setattr__(self, "_p90", quantile(sorted(self.samples), 0.9))
 
     @property
     def is_known(self) -> bool:
@@ -61,8 +67,7 @@ class Base:
     @property
     def limit_ms(self) -> float | None:
         """An operation that takes longer is slow."""
-        p90 = self.p(0.9)
-        return None if p90 is None else EXCESS * p90
+        return None if self._p90 is None else EXCESS * self._p90 * self.scale
 
     def learned(self, more: Sequence[float]) -> "Base":
         """Return the base with healthy samples taken while we were off; they bring it back to scale."""
