@@ -9,8 +9,8 @@ from hypothesis import settings
 from lull.domain.job import JobSpec
 from lull.domain.kinds import parse_spec
 
-# No deadline: a busy machine is no defect. Derandomized: the same examples in every run. Fifty: all laws in ten seconds.
-settings.register_profile("lull", max_examples=50, deadline=None, derandomize=True, database=None)
+# No deadline: a busy machine is no defect. Derandomized: the same examples in every run. Thirty: all laws in ten seconds.
+settings.register_profile("lull", max_examples=30, deadline=None, derandomize=True, database=None)
 settings.load_profile("lull")
 
 FIELDS_OF_KIND: dict[str, dict[str, Any]] = {
