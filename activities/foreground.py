@@ -6,7 +6,7 @@ An application's own report of what it feels, for the governor: one line where i
     client = MongoClient(uri, event_listeners=[ForegroundReporter(uri)])
 
 Once a second the latencies of the last five go to ``lull.foreground`` on the same cluster, through a
-connection of their own, as a histogram of two hundred bytes. Nothing in here raises into the
+connection of their own, as a histogram. Nothing in here raises into the
 application, and nothing of its commands but their names and durations is looked at.
 """
 

@@ -45,9 +45,6 @@ class Server:
     readings: tuple[Reading, ...]
     ops: float | None = None
     """Reads and writes since the first sample, everybody's; None where the server does not tell."""
-    read_ms: float | None = None
-    write_ms: float | None = None
-    """The server's own average latencies since the sample before, everybody's."""
 
 
 @dataclass(slots=True)
@@ -80,10 +77,7 @@ class ServerProbe:
         if before is None or seconds <= 0:
             return Server(now_s, seen)
         self._ops += _ops(status, before)
-        return Server(
-            now_s, seen, self._ops, _average_ms(status, before, "reads"),
-            _average_ms(status, before, "writes"),
-        )  # fmt: skip
+        return Server(now_s, seen, self._ops)
 
     def _status(self) -> Document | None:
         if self._is_denied:
@@ -179,11 +173,6 @@ def _ops(status: Document, before: Document) -> float:
     """Return reads and writes since *before*; what secondaries fetch of the oplog is nobody's foreground."""
     counted = sum(_delta(status, before, "opLatencies", kind, "ops") for kind in ("reads", "writes"))
     return max(0.0, counted - _delta(status, before, "metrics", "repl", "network", "oplogGetMoresProcessed", "num"))
-
-
-def _average_ms(status: Document, before: Document, kind: str) -> float | None:
-    ops = _delta(status, before, "opLatencies", kind, "ops")
-    return _delta(status, before, "opLatencies", kind, "latency") / 1_000 / ops if ops > 0 else None
 
 
 def _delta(status: Document, before: Document, *names: str) -> float:
