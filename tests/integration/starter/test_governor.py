@@ -17,7 +17,7 @@ from lull.domain import orders, queues
 from lull.domain.errors import OperatorError
 from lull.domain.governor.status import GovernorState
 from lull.starter.client import Client
-from lull.starter.errors import NotFound, WorldError
+from lull.starter.errors import NotFound, Unreachable, WorldError
 from lull.starter.settings import Connection
 
 WAIT_SECONDS_MAX = 60.0
@@ -327,10 +327,10 @@ async def test_when_the_worker_has_died_the_last_heartbeat_is_shown_with_its_age
 
 
 async def heard(client: Client) -> Any:
-    """What main's governor saw, once it has seen something."""
+    """What main's governor saw, once its worker polls and it has seen something."""
     try:
         seen = await client.governors.status("main")
-    except NotFound:
+    except (NotFound, Unreachable):
         return None
     return seen if seen.status else None
 
