@@ -5,12 +5,13 @@ from datetime import UTC, datetime, timedelta
 
 from pymongo.errors import PyMongoError
 
-from lull.activities import sources
+from lull.activities import doctor_governor, sources
 from lull.activities.mongo import Cluster, Clusters, describe, world_errors
 from lull.activities.store import JOBS, missing_from_ledger
 from lull.activities.transforms import Registry
 from lull.domain import roles
 from lull.domain.errors import LullError
+from lull.domain.governor.budget import Mode
 from lull.domain.job import Topology
 from lull.domain.slice import Check, DoctorReport
 
@@ -24,7 +25,8 @@ def examine(clusters: Clusters, registry: Registry, name: str) -> DoctorReport:
     checks = [_transforms(registry)]
     for cluster in chosen:
         checks += _cluster(cluster)
-    return DoctorReport(checks=tuple(checks))
+    governed = tuple(cluster.name for cluster in chosen if cluster.profile.governor is not Mode.OFF)
+    return DoctorReport(checks=tuple(checks), governed=governed)
 
 
 def _transforms(registry: Registry) -> Check:
@@ -36,7 +38,8 @@ def _cluster(cluster: Cluster) -> Iterator[Check]:
     reachable = _checked(cluster, "reachable", _reachable)
     yield reachable
     if reachable.ok:
-        for name, look in _CHECKS.items():
+        looks = _CHECKS if cluster.profile.governor is Mode.OFF else _CHECKS | doctor_governor.CHECKS
+        for name, look in looks.items():
             yield _checked(cluster, name, look)
 
 
@@ -168,4 +171,5 @@ _REMEDIES = {
     "reachable": "check the address, the user and the network between this worker and the cluster",
     "version": "upgrade the cluster to MongoDB 6.0 or newer",
     "transactions": "make it a replica set (one member is enough), with roles from `lull doctor --print-roles`",
+    **dict.fromkeys(doctor_governor.CHECKS, "grant what `lull doctor --print-roles` prints"),
 }

@@ -176,7 +176,7 @@ class BudgetWatch:
             for each in collection.find({"_id": {"$in": [BUDGET_ID, ORDERS_ID]}}, comment="lull budget")
         }
         is_shut = bool(found.get(ORDERS_ID, {}).get("shut_by_hand"))
-        self._told = self._told.heard(_budget(found.get(BUDGET_ID)), time.monotonic(), is_shut_by_hand=is_shut)
+        self._told = self._told.heard(budget_of(found.get(BUDGET_ID)), time.monotonic(), is_shut_by_hand=is_shut)
         self._heard.set()
 
     def _tell_when_due(self) -> None:
@@ -196,7 +196,8 @@ class BudgetWatch:
         return self._cluster.ledger(GOVERNOR).with_options(write_concern=_QUICK)
 
 
-def _budget(found: Document | None) -> Budget | None:
+def budget_of(found: Document | None) -> Budget | None:
+    """Return what stands in the ledger as a budget, None for nothing. Raises ValidationError for what cannot be read."""
     # A fence without a word: a governor has begun, and not spoken yet.
     return None if found is None or "sequence" not in found else Budget.model_validate(found)
 

@@ -258,3 +258,5 @@ class DoctorReport(Message):
     """What the worker found."""
 
     checks: tuple[Check, ...]
+    governed: tuple[str, ...] = ()
+    """Clusters among them whose profile wants a governor; Temporal knows more of it than the worker does."""

@@ -9,6 +9,7 @@ from temporalio.service import RPCError
 from lull.domain import queues, signals
 from lull.domain.slice import Check
 from lull.starter.client import Client
+from lull.starter.doctor_governor import governor_checks
 from lull.starter.door import RPC_TIMEOUT, Door, labels_remedy
 from lull.starter.errors import ExitCode, Unreachable
 from lull.starter.settings import Connection, load_connection
@@ -46,8 +47,12 @@ async def _checks(cluster: str) -> AsyncIterator[Check]:
     yield await _labels(door)
     for queue, is_for_activities in ((queues.CONTROL, False), (queues.PAGES, True), (queues.PAGES_CRITICAL, True)):
         yield await _queue(door, queue, for_activities=is_for_activities)
-    for check in (await client.doctor(cluster)).checks:
+    report = await client.doctor(cluster)
+    for check in report.checks:
         yield check
+    for governed in report.governed:
+        for check in await governor_checks(client, governed):
+            yield check
 
 
 def _settings(connection: Connection) -> Check:

@@ -94,6 +94,7 @@ class Governors:
             remarks=(*_about_age(age_s), *remarks, *_about_orders(cluster, state, seen)),
             as_of=seen.as_of if seen else None,
             age_s=age_s,
+            worker=beating.last_worker_identity if beating and not _is_waiting(beating) else "",
             link=self._door.link_to(queues.governor_id(cluster)),
         )
 
@@ -200,8 +201,7 @@ class Governors:
             found.append("an operator holds the governor's activity in Temporal: unpause it there")
         elif beating.HasField("last_failure"):
             found.append(f"the governor failed, this is attempt {beating.attempt}: {beating.last_failure.message}")
-        is_waiting = beating.state == PendingActivityState.PENDING_ACTIVITY_STATE_SCHEDULED
-        if is_waiting and not await self._door.is_polled(queues.GOVERNOR, for_activities=True):
+        if _is_waiting(beating) and not await self._door.is_polled(queues.GOVERNOR, for_activities=True):
             found.append(
                 f"no governor's process polls the queue {queues.GOVERNOR!r}: start a worker with lull worker, "
                 "without --no-governor"
@@ -227,6 +227,10 @@ def written(order: type[ToldT], fields: Mapping[str, Any], who: str) -> dict[str
 def _governing(description: WorkflowExecutionDescription) -> PendingActivityInfo | None:
     waited_for = description.raw_description.pending_activities
     return next((one for one in waited_for if one.activity_type.name == GOVERN_ACTIVITY), None)
+
+
+def _is_waiting(governing: PendingActivityInfo) -> bool:
+    return governing.state == PendingActivityState.PENDING_ACTIVITY_STATE_SCHEDULED
 
 
 def _newest(beat: GovernorStatus | None, reported: GovernorStatus | None) -> GovernorStatus | None:

@@ -145,6 +145,8 @@ class GovernorSeen(Message):
     """When the governor saw it."""
     age_s: float | None = None
     """How long ago that was when this was answered."""
+    worker: str = ""
+    """The process in which it governs; empty while none has taken it."""
     link: str = ""
 
 

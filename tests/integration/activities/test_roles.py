@@ -11,7 +11,7 @@ from pymongo.errors import OperationFailure
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
-from lull.activities import mongo
+from lull.activities import doctor_governor, mongo
 from lull.activities.pages import Pages
 from lull.activities.transforms import Transform
 from lull.domain import roles
@@ -281,6 +281,15 @@ def test_a_governor_needs_no_more_than_the_workers_role(guarded: Any):
     }
     assert {"read-p90", "write-p90"} <= status.base_ms.keys()
     assert guarded.root.lull.samples.count_documents({}) >= 1
+
+
+def test_the_doctor_examines_a_governor_with_no_more_than_the_workers_role(guarded: Any):
+    ticked(guarded)
+    for name in ("governor's canary", "governor's samples"):
+        ok, seen, _ = doctor_governor.CHECKS[name](guarded.cluster)
+        assert ok, seen
+    _, seen, _ = doctor_governor.CHECKS["governor's word"](guarded.cluster)
+    assert seen.startswith("silent; the last word is ")
 
 
 def test_without_server_status_the_governor_goes_on_by_its_canary_and_says_what_to_grant(guarded: Any):

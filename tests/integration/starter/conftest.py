@@ -112,14 +112,14 @@ async def mortal(
 
 @contextlib.contextmanager
 def working(
-    folder: Path, address: str, namespace: str, mongo_uri: str, *, governor: str = "off"
+    folder: Path, address: str, namespace: str, mongo_uri: str, *words: str, governor: str = "off"
 ) -> Iterator["subprocess.Popen[bytes]"]:
     """A worker is ready, started as an operator starts it; it ends with the block."""
     log = folder / "worker.log"
     variables = environment(folder, address, namespace)
     with log.open("wb") as output:
         process = start(
-            [sys.executable, "-m", "lull", "worker"],
+            [sys.executable, "-m", "lull", "worker", *words],
             log=output,
             environment=variables
             | {
@@ -158,6 +158,14 @@ async def mortal_governed(
     namespace = await _namespace(temporal_address, "mortal-governed")
     with working(tmp_path, temporal_address, namespace, mongo_uri, governor="enforce") as process:
         yield Connection(temporal_address, namespace), process
+
+
+@pytest.fixture
+async def ungoverned(tmp_path: Path, temporal_address: str, mongo_uri: str) -> AsyncIterator[Connection]:
+    """A governed cluster whose only worker leaves governing to others."""
+    namespace = await _namespace(temporal_address, "ungoverned")
+    with working(tmp_path, temporal_address, namespace, mongo_uri, "--no-governor", governor="enforce"):
+        yield Connection(temporal_address, namespace)
 
 
 @pytest.fixture(scope="session")
@@ -320,6 +328,12 @@ class Shell:
 def shell(tmp_path: Path, worked: Connection, capsys: pytest.CaptureFixture[str]) -> Shell:
     """A shell where a worker works."""
     return Shell(tmp_path, environment(tmp_path, worked.address, worked.namespace), capsys)
+
+
+@pytest.fixture
+def shell_at(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[[Connection], Shell]:
+    """``shell_at(connection)`` is a shell there."""
+    return lambda there: Shell(tmp_path, environment(tmp_path, there.address, there.namespace), capsys)
 
 
 @pytest.fixture

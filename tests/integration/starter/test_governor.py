@@ -103,7 +103,7 @@ def test_the_screen_shows_signals_budget_and_what_is_normal(shell: Any):
 def test_the_document_is_seconds_old_and_half_a_minute_only_without_heartbeats(shell: Any):
     """The workflow is told every half minute; what is shown is what the activity said with its last heartbeat."""
     first = shell("governor", "status", "main", "--json").document
-    assert {"cluster", "status", "orders", "warnings", "remarks", "as_of", "age_s", "link"} == {*first}
+    assert {"cluster", "status", "orders", "warnings", "remarks", "as_of", "age_s", "worker", "link"} == {*first}
     later = when(
         lambda: shell("governor", "status", "main", "--json").document, lambda seen: seen["as_of"] > first["as_of"]
     )
