@@ -47,11 +47,11 @@ _PROCESS = f"{socket.gethostname()}:{os.getpid()}"
 class Pages(PagesPort):
     """Runs slices for any kind of job."""
 
-    def __init__(self, clusters: Clusters, registry: Registry) -> None:
+    def __init__(self, clusters: Clusters, registry: Registry, budgets: BudgetWatches | None = None) -> None:
         self._clusters = clusters
         self._registry = registry
         self._watches = Watches()
-        self._budgets = BudgetWatches()
+        self._budgets = budgets or BudgetWatches()
         self._threads = ThreadPoolExecutor(max_workers=SLICES_MAX, thread_name_prefix="lull-slice")
         self._readers = ThreadPoolExecutor(max_workers=SLICES_MAX, thread_name_prefix="lull-read")
 

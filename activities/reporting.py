@@ -70,7 +70,7 @@ def report(clusters: Clusters, request: ReportRequest, stop: Stop) -> Report:
         return Report(as_of=_zoned(at))
     with world_errors(f"reporting on job {request.job!r}"):
         from_at, to_at, is_shortened = _range(found, request.last_s, at)
-        seen = _samples(store.cluster, request.job, from_at, to_at, stop)
+        seen = read_samples(store.cluster, request.job, from_at, to_at, stop)
         timeline = samples.timeline(seen, _zoned(from_at), _zoned(to_at))
         facts = _facts(store, found, from_at)
     return Report(as_of=_zoned(at), facts=facts, timeline=timeline.model_copy(update={"is_shortened": is_shortened}))
@@ -113,8 +113,16 @@ def _range(found: Document, last_s: float | None, at: datetime) -> tuple[datetim
 # --- samples ------------------------------------------------------------------------------------------
 
 
-def _samples(cluster: Cluster, job: str, from_at: datetime, to_at: datetime, stop: Stop) -> Iterator[Sample]:
-    """Yield the samples of a time in their order."""
+def read_samples(
+    cluster: Cluster,
+    job: str,
+    from_at: datetime,
+    to_at: datetime,
+    stop: Stop,
+    *,
+    where: Mapping[str, Any] | None = None,
+) -> Iterator[Sample]:
+    """Yield the samples of a time in their order, with *job*'s part of them; only those that are as *where* says."""
     kept: Collection[Document] = cluster.database(LEDGER_DATABASE).get_collection(
         SAMPLES,
         codec_options=CODEC,
@@ -126,7 +134,7 @@ def _samples(cluster: Cluster, job: str, from_at: datetime, to_at: datetime, sto
     while since < to_at:
         stop.check()
         until = min(since + AT_A_TIME, to_at)
-        query = {"governor.cluster": cluster.name, "at": {"$gte": since, "$lt": until}}
+        query = {"governor.cluster": cluster.name, "at": {"$gte": since, "$lt": until}, **(where or {})}
         for found in kept.find(query, {"_id": 0}, comment=_COMMENT).sort("at", 1).max_time_ms(READ_MS_MAX):
             yield _sample(found, job, from_at)
         since = until

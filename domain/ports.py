@@ -5,6 +5,7 @@ An adapter in ``lull.activities`` subclasses a port; mypy checks the workflow's 
 adapter's override against the same declaration.
 """
 
+from lull.domain.forecast import Forecast, ForecastRequest
 from lull.domain.governor.status import GovernorStatus, GovernRequest, OrderRequest
 from lull.domain.report import Report, ReportRequest
 from lull.domain.slice import (
@@ -100,4 +101,13 @@ class ReportPort:
     @activity.defn(name="lull.report")
     async def report(self, request: ReportRequest) -> Report:
         """Return what the job did and what the foreground felt meanwhile; writes nothing."""
+        raise NotImplementedError
+
+
+class ForecastPort:
+    """Tells how long a planned job will take."""
+
+    @activity.defn(name="lull.forecast")
+    async def forecast(self, request: ForecastRequest) -> Forecast:
+        """Return what samples, and a probe if asked for, tell; what a probe writes it takes back."""
         raise NotImplementedError

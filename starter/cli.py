@@ -8,7 +8,8 @@ end in :mod:`lull.starter.guard`. What needs Temporal is imported when a command
 import asyncio
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
@@ -22,8 +23,9 @@ from lull.starter.completion import complete_job, complete_kind
 from lull.starter.errors import ExitCode
 
 if TYPE_CHECKING:
+    from lull.domain.forecast import Forecast
     from lull.domain.job import JobSpec
-    from lull.domain.slice import Outcome
+    from lull.domain.slice import Outcome, Plan
     from lull.domain.state import Progress
     from lull.starter.client import Client
     from lull.starter.views import Preview
@@ -86,6 +88,9 @@ def plan(
     spec: Spec,
     *,
     sets: Set = None,
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Write a few of its pages and take them back, to see what they cost.")
+    ] = False,
     samples: Annotated[int, typer.Option(min=0, max=20, help="Documents to show before and after.")] = 3,
     load: Annotated[
         list[str] | None,
@@ -94,16 +99,17 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """
-    Show what SPEC would do: guarantee, index, partitions, cost, documents before and after. Writes nothing.
+    Show what SPEC would do: guarantee, partitions, time, what the foreground will feel. Nothing stays written.
 
-    The samples are read with this shell's own credentials ([clusters.NAME] in lull.toml), not a worker's.
+    The time is told from what the cluster's governor has seen; --probe also runs a few real pages, beside the
+    foreground and as the governor allows, in transactions that are aborted. The samples are read with this shell's own credentials ([clusters.NAME] in lull.toml), not a worker's.
     """
     from lull.starter import render  # noqa: PLC0415
     from lull.starter.specs import load_spec  # noqa: PLC0415
     from lull.starter.views import Planned  # noqa: PLC0415
 
     request = load_spec(spec, sets or [])
-    found = run(lambda client: client.plan(request))
+    found, forecast = run(lambda client: _planned(client, request, probe=probe))
     shown = _previews(context.obj, request, samples, load or [])
     answer = Planned(
         job=request.job,
@@ -111,10 +117,38 @@ def plan(
         namespace=request.source.namespace,
         cluster=request.source.cluster,
         plan=found,
+        forecast=None if isinstance(forecast, str) else forecast,
+        forecast_note=forecast if isinstance(forecast, str) else "",
         previews=() if isinstance(shown, str) else tuple(shown),
         preview_note=shown if isinstance(shown, str) else "",
     )
     show(answer, render.planned(answer), as_json=as_json)
+
+
+async def _planned(client: "Client", spec: "JobSpec", *, probe: bool) -> "tuple[Plan, Forecast | str]":
+    """Return the plan and its forecast, or why there is none: what was not asked for must not fail a plan."""
+    with _busy("planning"):
+        found = await client.plan(spec)
+    with _busy("writing a few pages and taking them back" if probe else "looking at what the governor saw"):
+        try:
+            return found, await client.forecast(spec, found, probe=probe)
+        except LullError as error:
+            if probe:
+                raise
+            return found, f"no forecast: {error}"
+
+
+@contextmanager
+def _busy(what: str) -> Iterator[None]:
+    """Somebody who sits before a terminal sees what is waited for; elsewhere nothing is written."""
+    from lull.starter import render  # noqa: PLC0415
+
+    screen = render.console(to_stderr=True)
+    if screen.is_terminal:
+        with screen.status(what):
+            yield
+    else:
+        yield
 
 
 def _previews(injected: Injected, spec: "JobSpec", samples: int, load: list[str]) -> "Sequence[Preview] | str":
@@ -374,7 +408,7 @@ def kinds(
 
 _JOBS, _TELL, _LOOK, _CLUSTERS = "Start", "Tell a job", "Look", "Clusters"
 _COMMANDS: list[tuple[str, Callable[..., None], str, str]] = [
-    ("plan", plan, _JOBS, "lull plan backfill.yaml --samples 5"),
+    ("plan", plan, _JOBS, "lull plan backfill.yaml --probe --samples 5"),
     ("start", start, _JOBS, "lull start backfill.yaml --set limits.parallel=4 --why 'OPS-7'"),
     ("list", list_jobs, _LOOK, "lull list --state running --cluster main"),
     ("status", status, _LOOK, "lull status orders-2026"),

@@ -35,6 +35,7 @@ from lull.domain import job as jobs
 from lull.domain import queues, signals
 from lull.domain.duration import format_duration
 from lull.domain.errors import LullError, OperatorError
+from lull.domain.forecast import Forecast, ForecastRequest
 from lull.domain.job import JobSpec
 from lull.domain.lifecycle import Status
 from lull.domain.slice import DoctorReport, DoctorRequest, Outcome, Plan, PlanRequest
@@ -105,6 +106,15 @@ class Client:
     async def plan(self, spec: JobSpec) -> Plan:
         """Return what *spec* would do; nothing is written. Needs a worker."""
         return await self._door.ask_worker("lull.plan", PlanRequest(spec=spec), Plan, f"plan/{spec.job}")
+
+    async def forecast(self, spec: JobSpec, plan: Plan, *, probe: bool = False) -> Forecast:
+        """
+        Return how long *spec* would take as planned, started now, and what the foreground would feel. Needs a worker.
+
+        With *probe* a few of its pages are written in transactions that are aborted: nothing of them stays.
+        """
+        request = ForecastRequest(spec=spec, plan=plan, probe=probe)
+        return await self._door.ask_worker("lull.forecast", request, Forecast, f"forecast/{spec.job}")
 
     async def start(self, spec: JobSpec, *, again: bool = False, who: str = "", why: str = "") -> Started:
         """

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
 from rich.console import Console, Group, RenderableType
@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lull.domain.duration import format_duration
+from lull.domain.forecast import Bounds, Feel, Forecast, Probed
 from lull.domain.lifecycle import ENDED, Status
 from lull.domain.slice import Check, Counts, DrainProof, Outcome, Plan
 from lull.domain.state import Answer, Progress
@@ -294,9 +295,80 @@ def planned(answer: Planned) -> RenderableType:
     where = f"  would {answer.plan.effect}: {answer.namespace} on {answer.cluster}"
     parts: list[RenderableType] = [Text.assemble((answer.job, "bold"), where), _plan_table(answer.plan)]
     parts += [Text(f"! {note}", style="yellow") for note in answer.plan.notes]
+    parts += [_forecast(answer.forecast)] if answer.forecast else []
+    parts += [Text(answer.forecast_note, style="dim")] if answer.forecast_note else []
     parts += [_preview(preview) for preview in answer.previews]
     parts += [Text(answer.preview_note, style="dim")] if answer.preview_note else []
-    return Group(*parts, Text("nothing was written", style="dim"))
+    return Group(*parts, Text(_nothing_written(answer.forecast), style="dim"))
+
+
+def _nothing_written(forecast: Forecast | None) -> str:
+    is_probed = forecast is not None and forecast.probe is not None and forecast.probe.pages
+    return "nothing was written: every page of the probe was taken back" if is_probed else "nothing was written"
+
+
+def _forecast(found: Forecast) -> RenderableType:
+    """Return how long it would take, each figure with what it rests on, and what is not known."""
+    table = pairs()
+    table.add_row("started now", escape(_took(found)))
+    waits = [f"{between(wait.seconds, _long_span)} {wait.reason}" for wait in found.waits]
+    if waits and found.documents:
+        table.add_row("of it waiting", escape("; ".join(waits)))
+    if found.work_docs_per_second:
+        table.add_row("pages alone", escape(f"{_rate(found.work_docs_per_second)} ({found.work_basis})"))
+    if found.pace:
+        table.add_row("pace", escape(f"{between(found.pace, lambda part: f'{part:.0%}')} ({found.pace_basis})"))
+    for feel in found.feels:
+        table.add_row(f"{feel.op}s feel", escape(_felt(feel)))
+    if not found.feels:
+        table.add_row("they feel", escape(found.feel_basis))
+    if found.probe:
+        table.add_row("probe", escape(_probed(found.probe)))
+    return Group(table, *(Text(f"? not known: {each}", style="yellow") for each in found.unknown))
+
+
+def _took(found: Forecast) -> str:
+    if not found.documents:
+        return "nothing to do"
+    at = datetime.now(UTC)
+    ends = between(found.seconds, lambda seconds: clock(at + timedelta(seconds=min(seconds, _ETA_SECONDS_MAX))))
+    pace = f", {_rate(found.docs_per_second)}" if found.docs_per_second else ""
+    return f"{between(found.seconds, _long_span)}{pace}; ends {ends}; {found.confidence}"
+
+
+_ETA_SECONDS_MAX = 100 * 365 * 86_400.0
+"""No calendar of Python's goes on for ever."""
+
+
+def _long_span(seconds: float) -> str:
+    return span(min(seconds, _ETA_SECONDS_MAX))
+
+
+def _rate(found: Bounds) -> str:
+    return f"{between(found, number)} docs/s"
+
+
+def between(found: Bounds, words: Callable[[float], str]) -> str:
+    """Return a range for people; one figure where its two ends read the same."""
+    low, high = words(found.low), words(found.high)
+    return low if low == high else f"{low} to {high}"
+
+
+def _felt(feel: Feel) -> str:
+    return (
+        f"p99 {feel.without_ms:.1f} ms without it → {between(feel.beside_ms, lambda ms: f'{ms:.1f}')} ms ({feel.basis})"
+    )
+
+
+def _probed(probe: Probed) -> str:
+    parts = [f"{len(probe.pages)} pages, {probe.documents:,} documents, {probe.matching:,} of them match"]
+    if probe.pages:
+        holds = sorted(page.hold_ms for page in probe.pages)
+        parts.append(f"held for {between(Bounds(low=holds[0], high=holds[-1]), lambda ms: f'{ms:.1f}')} ms")
+    parts += [f"at least {probe.poison:,} would go to quarantine"] if probe.poison else []
+    parts += [f"{probe.conflicts:,} met other writers"] if probe.conflicts else []
+    parts += [f"waited {span(probe.waited_s)} for the governor"] if probe.waited_s >= 0.1 else []
+    return "; ".join([*parts, *([probe.note] if probe.note else [])])
 
 
 def _plan_table(plan: Plan) -> Table:

@@ -4,6 +4,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from lull.domain.forecast import Forecast
 from lull.domain.governor.objective import Objective
 from lull.domain.governor.status import GovernorStatus, Note, Orders
 from lull.domain.lifecycle import ENDED
@@ -116,6 +117,10 @@ class Planned(Message):
     namespace: str = ""
     cluster: str = ""
     plan: Plan
+    forecast: Forecast | None = None
+    """How long it would take, started now, and what the foreground would feel."""
+    forecast_note: str = ""
+    """Why there is no forecast, when there is none."""
     previews: tuple[Preview, ...] = ()
     preview_note: str = ""
     """Why there are no samples, when there are none."""

@@ -16,7 +16,9 @@ from typing import Any, TypeVar
 from temporalio.client import Client
 from temporalio.envconfig import ClientConnectConfig
 
+from lull.activities.forecasting import Forecasting
 from lull.activities.governing.adapter import GovernorOrders
+from lull.activities.leave import BudgetWatches
 from lull.activities.ledger import Ledger
 from lull.activities.mongo import Clusters
 from lull.activities.pages import Pages
@@ -36,6 +38,7 @@ from lull.workers.registration import Activity, all_ports, register
 from lull.workers.settings import temporal_connection
 from lull.workers.telemetry import exporting, temporal_runtime
 from lull.workflows.doctor import DoctorWorkflow
+from lull.workflows.forecast import ForecastWorkflow
 from lull.workflows.governor import GovernorWorkflow
 from lull.workflows.job import JobWorkflow
 from lull.workflows.plan import PlanWorkflow
@@ -43,7 +46,14 @@ from lull.workflows.report import ReportWorkflow
 
 logger = logging.getLogger(__name__)
 
-WORKFLOWS: tuple[type, ...] = (JobWorkflow, PlanWorkflow, DoctorWorkflow, GovernorWorkflow, ReportWorkflow)
+WORKFLOWS: tuple[type, ...] = (
+    JobWorkflow,
+    PlanWorkflow,
+    ForecastWorkflow,
+    DoctorWorkflow,
+    GovernorWorkflow,
+    ReportWorkflow,
+)
 SHOW_EVERY_SECONDS = 0.25
 """While draining: how often the record says what is still in hand."""
 EXIT_MARGIN_SECONDS = 15.0
@@ -120,7 +130,9 @@ async def _serve(serving: Serving, connection: ClientConnectConfig, clusters: Cl
 
 
 def _hosting(serving: Serving, clusters: Clusters) -> Hosting:
-    pages = register([Pages(clusters, serving.registry)], serving=[PagesPort])
+    # A process has one account with each governor, and its pages take turns: slices' and probes'.
+    budgets = BudgetWatches()
+    pages = register([Pages(clusters, serving.registry, budgets)], serving=[PagesPort])
     control: list[Activity] = []
     if serving.with_control:
         adapters = [
@@ -128,6 +140,7 @@ def _hosting(serving: Serving, clusters: Clusters) -> Hosting:
             Ledger(clusters),
             GovernorOrders(clusters),
             Reporting(clusters),
+            Forecasting(clusters, serving.registry, budgets),
         ]
         control = register(adapters, serving=all_ports() - {PagesPort, GovernorPort})
     return Hosting(

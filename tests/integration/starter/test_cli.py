@@ -47,6 +47,36 @@ def test_a_job_is_planned_started_and_watched_to_its_end(shell: Any, collection:
     assert collection.count(done=True) == 3_000
 
 
+def test_a_plan_says_how_long_it_takes_and_a_probe_says_it_better(shell: Any, collection: Any):
+    """Each is a process of its own; documents and ledger are as they were."""
+    spec = collection.written()
+    shell.write("job.json", spec)
+    without = shell.run("plan", "job.json", "--samples", "0")
+    within = shell.run("plan", "job.json", "--samples", "0", "--probe")
+    (told,) = [shell("plan", "job.json", "--samples", "0", "--probe", "--json").document["forecast"]]
+    assert (without.code, within.code, without.err, within.err) == (0, 0, "", "")
+    assert "partly measured" in without.out
+    assert "what a page of this job costs here: lull plan SPEC --probe measures it" in without.out
+    assert "full speed: the governor is off" in within.out
+    assert "taken back" in within.out
+    assert "not known: what a page" not in within.out
+    assert told["confidence"] == "measured"
+    assert 1 < len(told["probe"]["pages"]) <= 8
+    assert 0 < told["seconds"]["low"] <= told["seconds"]["high"]
+    assert collection.count(done=True) == 0
+    assert shell("status", spec["job"]).code == 3, "a probe is no job"
+
+
+def test_a_probe_of_what_cannot_be_planned_is_refused_and_needs_a_worker(shell: Any, quiet_shell: Any, collection: Any):
+    spec = collection.written()
+    quiet_shell.write("job.json", spec)
+    shell.write("none.json", spec | {"source": spec["source"] | {"collection": "nothing-there"}})
+    lonely, refused = quiet_shell("plan", "job.json", "--probe"), shell("plan", "none.json", "--probe")
+    assert (lonely.code, refused.code) == (4, 2)
+    assert "no worker polls the queue 'lull'; start one with lull worker" in lonely.err
+    assert "does not exist" in refused.err
+
+
 def test_a_spec_comes_from_stdin_with_overrides(shell: Any, collection: Any):
     spec = collection.written()
     started = shell.run("start", "-", "--set", "limits.parallel=4", "--wait", "--json", stdin=json.dumps(spec))
@@ -145,7 +175,8 @@ def test_every_command_prints_one_document_and_nothing_else(shell: Any, collecti
     spec = collection.written(overlap=True)
     shell.write("job.json", spec)
     commands: dict[str, tuple[list[str], set[str]]] = {
-        "plan": (["plan", "job.json", "--samples", "0"], {"job", "plan", "previews"}),
+        "plan": (["plan", "job.json", "--samples", "0"], {"job", "plan", "previews", "forecast"}),
+        "plan --probe": (["plan", "job.json", "--probe", "--samples", "0"], {"job", "plan", "forecast"}),
         "start": (["start", "job.json"], {"job", "link", "request", "digest", "progress"}),
         "status": (["status", job], {"progress", "slices", "remarks", "is_live"}),
         "explain": (["explain", job], {"job", "reasons"}),

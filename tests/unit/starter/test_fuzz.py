@@ -222,7 +222,7 @@ words = st.one_of(
     st.sampled_from(COMMANDS),
     st.sampled_from([
         "--set", "--json", "--wait", "--again", "--why", "--reason", "--max-docs-per-second", "--for", "--by", "--state",
-        "--kind", "--limit", "--samples", "--yes", "-y", "-h", "--help", "--cluster", "--namespace", "--bogus", "--", "-",
+        "--kind", "--limit", "--samples", "--probe", "--yes", "-y", "-h", "--help", "--cluster", "--namespace", "--bogus", "--", "-",
         "off", "500", "-5", "nan", "1e400", "2h", "0s", "9999999d", "orders-1", "Bad Id", "lull/orders-1", "",
     ]),
     st.text(max_size=10),

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from rich.console import Console, RenderableType
 
+from lull.domain.forecast import Bounds, Confidence, Feel, Forecast, Probed, ProbedPage, Wait
 from lull.domain.guarantee import Guarantee, Promise
 from lull.domain.lifecycle import Status
 from lull.domain.slice import Counts, DrainProof, Outcome, Plan
@@ -154,6 +155,54 @@ def test_a_plan_shows_what_it_costs_and_what_cannot_be_undone():
         "! an index on status would help", "nothing was written",
     ):  # fmt: skip
         assert words in shown
+
+
+def a_forecast(**fields: Any) -> Forecast:
+    told: dict[str, Any] = {
+        "documents": 60_000, "documents_basis": "metadata", "work_docs_per_second": Bounds(low=4_500, high=6_100),
+        "work_basis": "lull's own figure", "pace": Bounds(low=0.25, high=0.5), "pace_basis": "14 min of samples",
+        "docs_per_second": Bounds(low=1_000, high=3_000), "seconds": Bounds(low=20, high=60),
+        "waits": (Wait(reason="shut gate", seconds=Bounds(low=2, high=12)),),
+        "feels": (Feel(op="read", without_ms=2.4, beside_ms=Bounds(low=2.4, high=2.64), basis="not seen"),),
+        "feel_basis": "the canary's p99", "confidence": Confidence.PARTLY, "unknown": ("the cost: lull plan SPEC --probe",),
+    }  # fmt: skip
+    return Forecast(**(told | fields))
+
+
+def shown_plan(**fields: Any) -> str:
+    plan = Plan(guarantee=GUARANTEE, documents=60_000)
+    return text(render.planned(Planned(job="j", digest="d", plan=plan, **fields)), width=400)
+
+
+def test_a_forecast_shows_each_figure_with_what_it_rests_on_and_what_is_not_known():
+    shown = shown_plan(forecast=a_forecast())
+    for words in (
+        "20s to 1m, 1,000 to 3,000 docs/s; ends 20", "; partly measured", "2.0s to 12s shut gate",
+        "4,500 to 6,100 docs/s (lull's own figure)", "25% to 50% (14 min of samples)",
+        "p99 2.4 ms without it → 2.4 to 2.6 ms (not seen)", "? not known: the cost: lull plan SPEC --probe",
+    ):  # fmt: skip
+        assert words in shown
+    assert shown.endswith("nothing was written\n")
+
+
+def test_a_probe_says_what_was_seen_and_that_all_of_it_was_taken_back():
+    page = ProbedPage(documents=602, matching=100, read_ms=1, hold_ms=8.0)
+    probe = Probed(pages=(page, page), poison=3, conflicts=1, waited_s=2.5, note="ended early")
+    shown = shown_plan(forecast=a_forecast(probe=probe))
+    assert (
+        "2 pages, 1,204 documents, 200 of them match; held for 8.0 ms; at least 3 would go to quarantine; "
+        "1 met other writers; waited 2.5s for the governor; ended early"
+    ) in shown
+    assert shown.endswith("nothing was written: every page of the probe was taken back\n")
+
+
+def test_a_forecast_of_centuries_and_one_of_nothing_can_be_shown():
+    assert "ends " in shown_plan(forecast=a_forecast(seconds=Bounds(low=1, high=1e15)))
+    assert "nothing to do" in shown_plan(forecast=a_forecast(documents=0, seconds=Bounds(low=0, high=0)))
+
+
+def test_a_plan_without_a_forecast_says_why():
+    assert "no forecast: the worker is older" in shown_plan(forecast_note="no forecast: the worker is older")
 
 
 def test_a_preview_shows_only_the_fields_that_change():

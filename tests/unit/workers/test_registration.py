@@ -11,6 +11,7 @@ from typing_extensions import override
 from lull.domain import ports
 from lull.domain.errors import OperatorError
 from lull.domain.ports import (
+    ForecastPort,
     GovernorOrdersPort,
     GovernorPort,
     LedgerPort,
@@ -50,10 +51,15 @@ def name_of(registered: Any) -> str | None:
 
 def test_every_port_of_the_domain_is_known_with_every_activity():
     """A port that this does not see would be served by nobody."""
-    assert all_ports() == {PlanningPort, LedgerPort, PagesPort, GovernorPort, GovernorOrdersPort, ReportPort}
+    assert all_ports() == {
+        PlanningPort, LedgerPort, PagesPort, GovernorPort, GovernorOrdersPort, ReportPort, ForecastPort,
+    }  # fmt: skip
     assert sorted(name for port in all_ports() for name in activity_names(port)) == sorted(
-        ["plan", "open", "doctor", "publish", "raise_fences", "close", "run_slice", "govern", "order", "report"]
-    )
+        [
+            "plan", "open", "doctor", "publish", "raise_fences", "close", "run_slice", "govern", "order", "report",
+            "forecast",
+        ]
+    )  # fmt: skip
 
 
 def test_an_override_is_registered_under_its_ports_name_and_types():
@@ -103,7 +109,8 @@ def test_a_port_method_without_override_is_refused_by_name():
 
 def test_without_a_choice_every_port_of_the_domain_needs_an_adapter():
     with pytest.raises(
-        RegistrationError, match="no adapter for GovernorOrdersPort, GovernorPort, LedgerPort, PlanningPort, ReportPort"
+        RegistrationError,
+        match="no adapter for ForecastPort, GovernorOrdersPort, GovernorPort, LedgerPort, PlanningPort, ReportPort",
     ):
         register([WholePages()])
 
@@ -121,6 +128,7 @@ def test_a_port_added_to_the_domain_is_missed_at_once(monkeypatch: pytest.Monkey
 
 
 def test_the_workers_own_adapters_serve_every_port():
+    from lull.activities.forecasting import Forecasting
     from lull.activities.governing.adapter import Governing, GovernorOrders
     from lull.activities.ledger import Ledger
     from lull.activities.mongo import Clusters
@@ -132,9 +140,10 @@ def test_the_workers_own_adapters_serve_every_port():
     clusters, registry = Clusters({}), Registry()
     adapters: list[object] = [Planning(clusters, registry), Ledger(clusters), Pages(clusters, registry)]
     adapters += [Governing(clusters), GovernorOrders(clusters), Reporting(clusters)]
+    adapters += [Forecasting(clusters, registry)]
     registered = register(adapters)
 
     assert sorted(str(name_of(one)) for one in registered) == [
-        "lull.close", "lull.doctor", "lull.govern", "lull.open", "lull.order_governor", "lull.plan", "lull.publish",
-        "lull.raise_fences", "lull.report", "lull.slice",
+        "lull.close", "lull.doctor", "lull.forecast", "lull.govern", "lull.open", "lull.order_governor", "lull.plan",
+        "lull.publish", "lull.raise_fences", "lull.report", "lull.slice",
     ]  # fmt: skip
