@@ -47,7 +47,7 @@ def log_fields(**fields: object) -> Iterator[None]:
 
 
 class Telemetry:
-    """Every instrument of :mod:`lull.domain.signals`, and the tracer."""
+    """What slices tell by: their instruments of :mod:`lull.domain.signals`, and the tracer."""
 
     def __init__(
         self, meter_provider: MeterProvider | None = None, tracer_provider: TracerProvider | None = None
@@ -56,7 +56,7 @@ class Telemetry:
         self.tracer = trace.get_tracer(SCOPE, tracer_provider=tracer_provider)
         self.counters: dict[Metric, Counter] = {}
         self.histograms: dict[Metric, Histogram] = {}
-        for metric in signals.METRICS:
+        for metric in signals.SLICE_METRICS:
             self._create(meter, metric)
 
     def _create(self, meter: Meter, metric: Metric) -> None:

@@ -13,6 +13,7 @@ class Instrument(StrEnum):
     """How a metric adds up."""
 
     COUNTER = "counter"
+    GAUGE = "gauge"
     HISTOGRAM = "histogram"
 
 
@@ -73,9 +74,101 @@ FENCES_LOST = Metric(
     "slices that found their fence overtaken and committed nothing more",
 )
 
-METRICS: tuple[Metric, ...] = (
+SLICE_METRICS: tuple[Metric, ...] = (
     DOCUMENTS, PAGES, PAGE_HOLD, PAGE_DOCUMENTS, CONFLICTS, SLICES, SLICE_ACTIVE, SLICE_WAITED, FENCES_LOST,
 )  # fmt: skip
+"""Told by workers."""
+
+DUTY = Metric(
+    "lull.governor.duty",
+    Instrument.GAUGE,
+    "{budget}",
+    ("cluster",),
+    "work-seconds per second that all jobs together may use",
+)
+USED = Metric(
+    "lull.governor.used",
+    Instrument.GAUGE,
+    "{budget}",
+    ("cluster",),
+    "work-seconds per second that all jobs used lately",
+)
+GATE_OPEN = Metric(
+    "lull.governor.gate.open", Instrument.GAUGE, "{gate}", ("cluster",), "1 while pages may begin, 0 while none may"
+)
+ZONE = Metric(
+    "lull.governor.zone", Instrument.GAUGE, "{zone}", ("cluster", "zone"), "1 for the zone it is in, 0 for the others"
+)
+STARVED = Metric(
+    "lull.governor.starved",
+    Instrument.GAUGE,
+    "{gate}",
+    ("cluster",),
+    "1 while the gate has been shut beside jobs for more than a minute",
+)
+JOBS = Metric("lull.governor.jobs", Instrument.GAUGE, "{job}", ("cluster",), "jobs that have slices")
+UTILIZATION = Metric(
+    "lull.governor.signal.utilization",
+    Instrument.GAUGE,
+    "1",
+    ("cluster", "signal"),
+    "what is seen over its limit; 1 is where jobs must stop",
+)
+OWN = Metric(
+    "lull.governor.own",
+    Instrument.GAUGE,
+    "1",
+    ("cluster",),
+    "the canary's tail beside our pages over its tail without them; a lower bound of our share",
+)
+OWN_LOW = Metric(
+    "lull.governor.own.low", Instrument.GAUGE, "1", ("cluster",), "the low end of that ratio's 80 % interval"
+)
+OWN_LATENCY = Metric(
+    "lull.governor.own.latency", Instrument.GAUGE, "ms", ("cluster",), "the same as a difference of the two tails"
+)
+OWN_OBJECTIVE = Metric(
+    "lull.governor.own.objective",
+    Instrument.GAUGE,
+    "1",
+    ("cluster",),
+    "what that ratio may be: the objective's inflation",
+)
+FOREGROUND_LATENCY = Metric(
+    "lull.governor.foreground.latency",
+    Instrument.GAUGE,
+    "ms",
+    ("cluster", "operation"),
+    "the foreground's p99 over ten seconds, as applications report it or else as the canary feels it",
+)
+FOREGROUND_OPERATIONS = Metric(
+    "lull.governor.foreground.operations",
+    Instrument.GAUGE,
+    "{operation}",
+    ("cluster",),
+    "operations per second that are not lull's",
+)
+GATE_SHUTS = Metric(
+    "lull.governor.gate.shuts",
+    Instrument.COUNTER,
+    "{shut}",
+    ("cluster", "label"),
+    "times the gate was shut, by what shut it",
+)
+GATE_SHUT = Metric(
+    "lull.governor.gate.shut",
+    Instrument.COUNTER,
+    "s",
+    ("cluster", "label"),
+    "time the gate was shut, by what kept it so",
+)
+GOVERNOR_METRICS: tuple[Metric, ...] = (
+    DUTY, USED, GATE_OPEN, ZONE, STARVED, JOBS, UTILIZATION, OWN, OWN_LOW, OWN_LATENCY, OWN_OBJECTIVE,
+    FOREGROUND_LATENCY, FOREGROUND_OPERATIONS, GATE_SHUTS, GATE_SHUT,
+)  # fmt: skip
+"""Told by the process in which the cluster's governor lives. What slices wait for is in ``lull.slice.waited``."""
+
+METRICS: tuple[Metric, ...] = (*SLICE_METRICS, *GOVERNOR_METRICS)
 
 
 class Span(NamedTuple):

@@ -27,12 +27,13 @@ from lull.domain.governor.status import GovernorState
 from lull.domain.ports import GovernorPort
 from lull.domain.settings import Settings
 from lull.workers.connection import connect
+from lull.workers.governor_metrics import GovernorMetrics
 from lull.workers.host import HEARTBEAT_EVERY
 from lull.workers.plugin import lull_plugin
 from lull.workers.registration import register
 from lull.workers.settings import temporal_connection
 from lull.workers.supervisor import child_command
-from lull.workers.telemetry import exporting, temporal_runtime
+from lull.workers.telemetry import Endpoint, exporting, temporal_runtime
 from lull.workflows.governor import GovernorWorkflow
 
 logger = logging.getLogger(__name__)
@@ -151,6 +152,16 @@ async def _serve(settings: Settings, clusters: Clusters) -> None:
         default_heartbeat_throttle_interval=HEARTBEAT_EVERY,
         disable_eager_activity_execution=True,
     )
-    async with worker:
-        await stop.wait()
+    watching = asyncio.create_task(_measure(settings, governing))
+    try:
+        async with worker:
+            await stop.wait()
+    finally:
+        watching.cancel()
     governing.close()
+
+
+async def _measure(settings: Settings, governing: Governing) -> None:
+    """What the governors see is exported, where there is somewhere to export it to."""
+    if Endpoint.of(settings.telemetry) is not None:
+        await GovernorMetrics(lambda: governing.statuses).watch()

@@ -70,6 +70,11 @@ class Governing(GovernorPort):
             shutdown.cancel()
         return work.result()
 
+    @property
+    def statuses(self) -> list[GovernorStatus]:
+        """What each governor that sits here saw last; from any thread."""
+        return [status for seat in tuple(self._seats.values()) if (status := seat.status) is not None]
+
     def close(self) -> None:
         """No governor of this process speaks any more."""
         for seat in self._seats.values():
@@ -90,7 +95,8 @@ class _Seat:
     @property
     def status(self) -> GovernorStatus | None:
         """What the governor saw last."""
-        return self._governor.status if self._governor else None
+        governor = self._governor
+        return governor.status if governor else None
 
     @property
     def is_stuck(self) -> bool:

@@ -16,6 +16,7 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from lull.domain import roles, signals
+from lull.domain.governor import budget
 from lull.domain.settings import parse_settings
 from lull.domain.signals import METRICS, SEARCH_ATTRIBUTES, Instrument, Metric
 from lull.workers.records import Phase, Records, record_of_this_process
@@ -423,6 +424,8 @@ def prometheus_names(metric: Metric) -> set[str]:
     name = metric.name.replace(".", "_") + UNIT_SUFFIXES.get(metric.unit, "")
     if metric.instrument is Instrument.COUNTER:
         return {f"{name}_total"}
+    if metric.instrument is Instrument.GAUGE:
+        return {name}
     return {f"{name}_{part}" for part in ("bucket", "sum", "count")}
 
 
@@ -462,7 +465,8 @@ def test_the_dashboard_shows_what_a_person_on_call_asks_for():
     shown = " ".join(queries())
     wanted = [
         signals.DOCUMENTS, signals.PAGES, signals.PAGE_HOLD, signals.CONFLICTS, signals.SLICES, signals.SLICE_WAITED,
-        signals.FENCES_LOST,
+        signals.FENCES_LOST, signals.DUTY, signals.GATE_OPEN, signals.GATE_SHUTS, signals.ZONE, signals.UTILIZATION, signals.OWN,
+        signals.FOREGROUND_LATENCY, signals.STARVED,
     ]  # fmt: skip
     assert [metric.name for metric in wanted if not any(name in shown for name in prometheus_names(metric))] == []
     for quantile in ("0.5,", "0.95,", "0.99,"):
@@ -476,6 +480,34 @@ def test_counters_are_shown_as_rates_and_buckets_as_quantiles():
             assert re.search(r"(rate|increase)\(\w+_total\{", query)
         if "_bucket{" in query:
             assert query.startswith("histogram_quantile(")
+
+
+ALERTS: dict[str, Any] = yaml.safe_load((DEPLOY / "prometheus" / "alerts.yml").read_text())
+RULES: list[dict[str, Any]] = [rule for group in ALERTS["groups"] for rule in group["rules"]]
+
+
+def test_prometheus_reads_the_alerts_where_they_are_mounted():
+    (path,) = PROMETHEUS["rule_files"]
+    assert f"./deploy/prometheus/alerts.yml:{path}:ro" in SERVICES["prometheus"]["volumes"]
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])
+def test_an_alert_asks_only_for_series_and_labels_that_exist_and_says_what_to_do(rule: dict[str, Any]):
+    asked = set(re.findall(r"\blull_[a-z_]+", rule["expr"]))
+    assert asked <= SERIES.keys()
+    assert all("cluster" in SERIES[series] for series in asked)
+    for series, labels in re.findall(r"\b(lull_[a-z_]+)\{([^}]*)\}", rule["expr"]):
+        assert set(re.findall(r"([a-z_]+)=", labels)) <= SERIES[series]
+    assert rule["expr"].count("(") == rule["expr"].count(")")
+    assert rule["labels"]["severity"] in {"page", "warn"}
+    assert {"summary", "description"} <= rule["annotations"].keys()
+
+
+def test_an_alert_waits_for_the_label_that_a_slice_without_a_governors_word_has():
+    told = budget.Told()
+    reason = f"governor: {budget.leave(told, 'job', 0.0).label}"
+    (silent,) = [rule for rule in RULES if rule["alert"] == "LullGovernorSilent"]
+    assert f'reason="{reason}"' in silent["expr"]
 
 
 def test_every_panel_has_a_place_a_title_and_the_datasource_that_is_provisioned():

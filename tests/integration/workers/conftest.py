@@ -218,6 +218,32 @@ class Collector:
     def metric_names(self) -> set[str]:
         return {m.name for t in self.metrics for r in t.resource_metrics for s in r.scope_metrics for m in s.metrics}
 
+    def points(self, name: str) -> list[tuple[float, dict[str, str]]]:
+        """Every value of a gauge or counter so far with its attributes, the newest last."""
+        found = [
+            m
+            for t in self.metrics
+            for r in t.resource_metrics
+            for s in r.scope_metrics
+            for m in s.metrics
+            if m.name == name
+        ]
+        return [
+            (point.as_double or point.as_int, {a.key: a.value.string_value for a in point.attributes})
+            for metric in found
+            for point in getattr(metric, metric.WhichOneof("data")).data_points
+        ]
+
+    def instances_of(self, name: str) -> set[str]:
+        """Who told a metric."""
+        resources = [
+            r.resource
+            for t in self.metrics
+            for r in t.resource_metrics
+            if any(m.name == name for s in r.scope_metrics for m in s.metrics)
+        ]
+        return {a.value.string_value for r in resources for a in r.attributes if a.key == "service.instance.id"}
+
     @property
     def services(self) -> set[str]:
         resources = [r.resource for t in self.traces for r in t.resource_spans]

@@ -143,6 +143,29 @@ async def test_the_metrics_of_lull_and_of_temporals_core_arrive_at_one_endpoint(
     assert collector.services == {"my-workers"}
 
 
+async def test_a_governor_tells_what_it_sees_under_an_instance_of_its_own(
+    spawn: Any, collector: Any, until: Any, mongo_uri: str
+):
+    with MongoClient(mongo_uri) as mongo:
+        mongo.lull.governor.delete_many({})
+        mongo.lull.governor.insert_one({"_id": "orders", "shut_by_hand": True})
+        worker = spawn(LULL_TELEMETRY__OTLP_ENDPOINT=collector.endpoint, LULL_CLUSTERS__MAIN__GOVERNOR="enforce")
+        await worker.until_ready()
+        await until(lambda: collector.points("lull.governor.gate.shut"), "a governor that tells of its shut gate")
+        worker.signal()
+        assert await worker.ended() == 0, worker.text
+        mongo.lull.governor.delete_many({})
+
+    ordered = {"cluster": "main", "label": "shut by an operator"}
+    assert (1, ordered) in collector.points("lull.governor.gate.shuts")
+    assert (0.0, {"cluster": "main"}) in collector.points("lull.governor.gate.open")
+    assert (1.0, {"cluster": "main", "zone": "stop"}) in collector.points("lull.governor.zone")
+    told = {attributes["signal"] for _, attributes in collector.points("lull.governor.signal.utilization")}
+    assert {"queue", "lag"} <= told
+    (instance,) = collector.instances_of("lull.governor.duty")
+    assert instance.startswith("lull-governor@")
+
+
 async def test_a_collector_that_does_not_answer_delays_no_shutdown(spawn: Any, client: Client, people: str):
     worker = spawn("--log-format", "json", LULL_TELEMETRY__OTLP_ENDPOINT="http://127.0.0.1:1")
     await worker.until_ready()

@@ -68,13 +68,13 @@ def whole_slice(recorder: Recorder) -> None:
         told.ended(SliceEnd.SLICE_OVER, 29.5, {"throttle": 0.5})
 
 
-def test_every_metric_of_signals_is_emitted_with_its_unit_meaning_and_attributes_and_no_other_is(recorder: Recorder):
+def test_every_metric_of_slices_is_emitted_with_its_unit_meaning_and_attributes_and_no_other_is(recorder: Recorder):
     whole_slice(recorder)
 
     emitted = recorder.metrics()
 
-    assert sorted(emitted) == sorted(m.name for m in signals.METRICS)
-    for metric in signals.METRICS:
+    assert sorted(emitted) == sorted(m.name for m in signals.SLICE_METRICS)
+    for metric in signals.SLICE_METRICS:
         assert (emitted[metric.name].unit, emitted[metric.name].description) == (metric.unit, metric.meaning)
         for point in emitted[metric.name].data.data_points:
             assert set(point.attributes) == set(metric.attributes), metric.name
