@@ -22,6 +22,7 @@ OPTIONAL_ACTIONS: dict[str, str] = {
     "splitVector": "partitions are cut by a sample of _id instead of by the index",
     "getParameter": "featureCompatibilityVersion is not checked",
     "serverStatus": "the governor sees neither queues, tickets, dirty cache, flow control nor the oplog's window",
+    "replSetGetStatus": "the governor does not see one secondary that is behind, only the majority commit point",
 }
 """What is lost without an action; every other one is needed."""
 
@@ -52,7 +53,7 @@ def privileges(profile: ClusterProfile) -> list[Privilege]:
         database, collection = _resource_names(pattern)
         needed.append(Privilege({"db": database, "collection": collection}, SOURCE_ACTIONS | written))
         needed.append(Privilege({"db": database, "collection": ""}, frozenset({"listCollections"})))
-    needed.append(Privilege(WHOLE_CLUSTER, frozenset({"getParameter", "serverStatus"})))
+    needed.append(Privilege(WHOLE_CLUSTER, frozenset({"getParameter", "replSetGetStatus", "serverStatus"})))
     return _merged(needed)
 
 

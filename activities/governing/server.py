@@ -2,7 +2,8 @@
 What the server says of itself: queues, tickets, dirty cache, flow control, lag, oplog window, operations.
 
 One ``serverStatus`` of the few sections needed (a third of a millisecond; the whole of it costs four
-times as much) and one ``hello`` a sample. What a privilege hides is switched off with the grant that shows it.
+times as much) and one ``hello`` a sample, and a ``replSetGetStatus`` a second where there are secondaries.
+What a privilege hides is switched off with the grant that shows it.
 """
 
 import time
@@ -11,7 +12,7 @@ from typing import Any
 
 from pymongo.errors import OperationFailure
 
-from lull.activities.mongo import Cluster, Document
+from lull.activities.mongo import Cluster, Document, describe
 from lull.domain.governor import readings
 from lull.domain.governor.objective import Foreground
 from lull.domain.governor.readings import Reading, Signal
@@ -28,7 +29,14 @@ _SECTIONS = (
 """Of ``serverStatus`` that nobody here looks at; a name the server does not know does no harm."""
 _COMMAND: Document = {"serverStatus": 1, **dict.fromkeys(_SECTIONS, 0), "oplog": 1, "comment": "lull governor"}
 _UNAUTHORIZED = 13
-GRANT = 'not granted: db.grantPrivilegesToRole("lullWorker", [{resource: {cluster: true}, actions: ["serverStatus"]}])'
+_GRANT = 'not granted: db.grantPrivilegesToRole("lullWorker", [{{resource: {{cluster: true}}, actions: ["{action}"]}}])'
+GRANT = _GRANT.format(action="serverStatus")
+MEMBERS_GRANT = _GRANT.format(action="replSetGetStatus")
+MEMBERS_SECONDS = 1.0
+"""Between two looks at the secondaries, whose operation times are whole seconds anyway."""
+LAG_NORMAL_S = 1.0
+"""A secondary that keeps up is seen a second behind whenever a second begins between two writes."""
+_SECONDARY = 2
 DIRTY_TARGET_PERCENT = 5.0
 """Down to which the server's own eviction works: a server that is written to stands there, and is well."""
 DIRTY_HARD_FACTOR = 1.5
@@ -57,22 +65,27 @@ class ServerProbe:
     _before_s: float = 0.0
     _is_denied: bool = False
     _ops: float = 0.0
+    _members: Reading = field(default=Reading(readings.MEMBER_LAG))
+    _members_s: float = float("-inf")
+    _members_note: str = ""
+    """Why the secondaries cannot be looked at; empty while they can."""
 
     def sample(self) -> Server:
         """Return what the server says now. Raises PyMongoError when it says nothing."""
-        lag = self._lag()
+        hello: Document = self.cluster.client.admin.command({"hello": 1, "comment": "lull governor"})
+        lags = (self._lag(hello), self._member_lag(hello))
         status = self._status()
         now_s = time.monotonic()
         if status is None:
             denied = tuple(Reading(signal, note=GRANT) for signal in _STATUS_SIGNALS)
-            return Server(now_s, (*denied, lag))
+            return Server(now_s, (*denied, *lags))
         before, seconds = self._before, now_s - self._before_s
         self._before, self._before_s = status, now_s
         seen = (
             *self._gauges(status, now_s),
             self._flow(status, before, seconds, now_s),
             self._oplog(status, now_s),
-            lag,
+            *lags,
         )
         if before is None or seconds <= 0:
             return Server(now_s, seen)
@@ -90,17 +103,49 @@ class ServerProbe:
             self._is_denied = True
             return None
 
-    def _lag(self) -> Reading:
+    def _lag(self, hello: Document) -> Reading:
         """The commit point that applications' majority writes wait for; known to everybody, to the second."""
-        write: Document = self.cluster.client.admin.command({"hello": 1, "comment": "lull governor"}).get(
-            "lastWrite", {}
-        )
+        write: Document = hello.get("lastWrite", {})
         newest, majority = write.get("opTime"), write.get("majorityOpTime")
         if not newest or not majority:
             return Reading(readings.LAG, note="no replica set")
         return Reading(
             readings.LAG, max(0.0, newest["ts"].time - majority["ts"].time), self.wanted.lag_s, time.monotonic()
         )
+
+    def _member_lag(self, hello: Document) -> Reading:
+        """
+        The electable secondary that is furthest behind: one alone does not hold the commit point back.
+
+        Delayed and hidden members can never become primary and may be behind; one that does not answer is not behind.
+        """
+        hosts = hello.get("hosts", [])
+        if len(hosts) < 2 or self._members_note:
+            return Reading(readings.MEMBER_LAG, note=self._members_note or "no other electable member")
+        now_s = time.monotonic()
+        if now_s - self._members_s >= MEMBERS_SECONDS:
+            self._members_s = now_s
+            self._members = self._furthest_behind(set(hosts))
+        return self._members
+
+    def _furthest_behind(self, hosts: set[str]) -> Reading:
+        try:
+            members = self.cluster.client.admin.command({"replSetGetStatus": 1, "comment": "lull governor"})["members"]
+        except OperationFailure as error:
+            self._members_note = MEMBERS_GRANT if error.code == _UNAUTHORIZED else f"not told ({describe(error)})"
+            return Reading(readings.MEMBER_LAG, note=self._members_note)
+        newest = max((one["optime"]["ts"].time for one in members if one.get("self")), default=0)
+        behind = {
+            one["name"]: max(0, newest - one["optime"]["ts"].time)
+            for one in members
+            if one["state"] == _SECONDARY and one["name"] in hosts
+        }
+        if not behind:
+            return Reading(readings.MEMBER_LAG, note="no electable secondary answers")
+        limit = self.wanted.lag_s
+        name = max(behind, key=behind.__getitem__)
+        zero = min(LAG_NORMAL_S, limit / 2)
+        return Reading(readings.MEMBER_LAG, float(behind[name]), limit, time.monotonic(), note=name, zero=zero)
 
     def _gauges(self, status: Document, now_s: float) -> list[Reading]:
         found = [_seen(readings.QUEUE, _path(status, "globalLock", "currentQueue", "total"), self.wanted.queue, now_s)]

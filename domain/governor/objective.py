@@ -71,7 +71,11 @@ class Foreground(Objective):
     """``[clusters.NAME.foreground]`` in a worker's settings: the objective, and where else to look."""
 
     lag_s: float = Field(2.0, gt=0, le=600)
-    """The majority commit point behind the primary's newest write; MongoDB's flow control begins at 10 s."""
+    """
+    Of the majority commit point, and of each electable secondary, behind the primary's newest write.
+
+    MongoDB's flow control begins at 10 s.
+    """
     oplog_window_h: float = Field(1.0, ge=0, le=720)
     """Below, no job runs: change streams of applications would lose their place."""
     dirty_cache_percent: float = Field(10.0, gt=0, le=20)

@@ -60,6 +60,13 @@ FLOW_CONTROL = Signal(
     "flow-control", "ms/s", Effect.HARD, Stale.HOLD, "time for which the server itself slowed writers down"
 )
 LAG = Signal("lag", "s", Effect.HARD, Stale.CLOSE, "the majority commit point behind the primary's newest write")
+MEMBER_LAG = Signal(
+    "member-lag",
+    "s",
+    Effect.CUT,
+    Stale.HOLD,
+    "the electable secondary that is furthest behind the primary's newest write",
+)
 OPLOG_WINDOW = Signal(
     "oplog-window", "h", Effect.HARD, Stale.HOLD, "how far back the oplog reaches, which our writes shorten", "<="
 )
@@ -68,7 +75,7 @@ HTTP_CHECK = Signal("http-check", "failures", Effect.HARD, Stale.CLOSE, "the pro
 
 SIGNALS: tuple[Signal, ...] = (
     CANARY, READ_P99, WRITE_P99, INFLATION, QUEUE, TICKETS, DIRTY_CACHE, DIRTY_CACHE_HARD, FLOW_CONTROL, LAG,
-    OPLOG_WINDOW, PROMETHEUS, HTTP_CHECK,
+    MEMBER_LAG, OPLOG_WINDOW, PROMETHEUS, HTTP_CHECK,
 )  # fmt: skip
 
 FRESH_SECONDS = 3.0

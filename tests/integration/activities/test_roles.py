@@ -172,6 +172,7 @@ async def test_a_purge_without_remove_fails_with_the_remedy(guarded: Any):
         ("splitVector", "partitions are cut by a sample"),
         ("getParameter", "featureCompatibilityVersion is not checked"),
         ("serverStatus", "the governor sees neither queues"),
+        ("replSetGetStatus", "one secondary that is behind"),
     ],
 )
 async def test_without_an_optional_action_the_job_runs_and_the_doctor_says_what_is_lost(
