@@ -18,7 +18,7 @@ from lull.domain import samples
 from lull.domain.errors import TransientError
 from lull.domain.governor import readings
 from lull.domain.governor.budget import Mode
-from lull.domain.governor.law import UNLIMITED_HOLD_MS, Zone
+from lull.domain.governor.law import UNLIMITED_HOLD_MS, Phase, Zone
 from lull.domain.guarantee import Guarantee
 from lull.domain.kinds import parse_spec
 from lull.domain.ledger import sum_counts
@@ -156,6 +156,8 @@ def _sample(found: Document, job: str, from_at: datetime) -> Sample:
         figures=dict(_figures(found, latencies, job, zone)),
         latencies=latencies,
         own=_own(found.get("own") or {}) if jobs else None,
+        sources=found.get("sources") or {},
+        is_draining=found.get("phase") == Phase.BETWEEN,
     )
 
 
@@ -187,8 +189,14 @@ def _pace(found: Document, job: str, jobs: list[Document], zone: str) -> Iterato
         if (found.get("hold_ms") or UNLIMITED_HOLD_MS) < UNLIMITED_HOLD_MS:
             yield "hold", float(found["hold_ms"])
         yield "share", sum(float(row["share"]) for row in jobs if row["job"] == job)
+    yield from _present("docs-per-s", _docs(jobs, job))
     yield "used", sum(float(row["used"]) for row in jobs if row["job"] == job)
     yield "used-by-others", sum(float(row["used"]) for row in jobs if row["job"] != job)
+
+
+def _docs(jobs: list[Document], job: str) -> float | None:
+    told = [float(row["docs_per_s"]) for row in jobs if row["job"] == job and "docs_per_s" in row]
+    return sum(told) if told else None
 
 
 def _present(name: str, value: Any) -> Iterator[tuple[str, float]]:

@@ -47,7 +47,7 @@ class Felt(Message):
     """``read`` or ``write``."""
     condition: Condition
     samples: int
-    """Seconds that lay in this condition from their beginning to their end."""
+    """Seconds, or parts of one, that lay in this condition from their beginning to their end."""
     operations: int
     p50: float
     p90: float
@@ -118,6 +118,8 @@ class Timeline(Message):
     stops: Stops = Stops()
     own: Own | None = None
     """As it was measured last."""
+    reported: dict[str, float] = {}
+    """By ``read-p99`` and ``write-p99``: the part of samples that have it from the foreground's own report."""
 
 
 class Facts(Message):

@@ -1,8 +1,8 @@
 """
 A governor's samples folded into what can be drawn and compared: pure, so that no peak is lost is a property.
 
-A sample sums up the canary's operations of the second before it (of ten seconds while no job runs):
-how many, their median, p90 and maximum.
+A sample sums up the canary's operations since the one before it, of a second at most (of ten while no job
+runs): how many, their median, p90 and maximum. Where a blank window begins and where it ends there is one.
 """
 
 import math
@@ -37,6 +37,8 @@ BUCKETS_SECONDS = (1, 2, 3, 5, 10, 15, 20, 30, 45, 60, 90, 120, 180, 240, 300, 3
 REASON_CHARACTERS_MAX = 160
 DIGITS = 4
 """Of a figure that is drawn."""
+REPORTED = "reported"
+"""Where a p99 came from: the foreground's own report. The canary's are named so."""
 STEPS_PER_DOUBLING = 128
 """Of the histograms that latencies are compared by: right within half a per cent."""
 
@@ -65,6 +67,10 @@ class Sample:
     latencies: Mapping[str, Latencies] = field(default_factory=dict)
     """By ``read`` and ``write``."""
     own: Own | None = None
+    sources: Mapping[str, str] = field(default_factory=dict)
+    """Where the figures ``read-p99`` and ``write-p99`` came from."""
+    is_draining: bool = False
+    """Pages were ending or beginning when it was taken."""
     is_clean: bool = False
     """The whole time it sums up lay in its condition."""
 
@@ -96,6 +102,7 @@ def timeline(samples: Iterable[Sample], from_at: datetime, to_at: datetime, poin
     drawing, comparing, stopping = _Drawing(), _Comparing(), _Stopping(from_at)
     bucket: list[Sample] = []
     count = observed_only = 0
+    sources: Counter[tuple[str, str]] = Counter()
     own: Own | None = None
     previous: Sample | None = None
     for found in samples:
@@ -109,6 +116,7 @@ def timeline(samples: Iterable[Sample], from_at: datetime, to_at: datetime, poin
         count += 1
         observed_only += sample.is_observed_only
         own = sample.own or own
+        sources.update(sample.sources.items())
     if bucket:
         drawing.add(bucket)
     return drawing.timeline(from_at, to_at).model_copy(
@@ -119,13 +127,21 @@ def timeline(samples: Iterable[Sample], from_at: datetime, to_at: datetime, poin
             "felt": comparing.felt(),
             "stops": stopping.stops(),
             "own": own,
+            "reported": _reported(sources),
         }
     )
 
 
+def _reported(sources: Counter[tuple[str, str]]) -> dict[str, float]:
+    """Return for each p99 which part of its samples had it from the foreground itself."""
+    names = sorted({name for name, _ in sources})
+    totals = {name: sum(count for (of, _), count in sources.items() if of == name) for name in names}
+    return {name: round(sources[name, REPORTED] / totals[name], DIGITS) for name in names}
+
+
 def _marked(sample: Sample, previous: Sample | None) -> Sample:
     """Return *sample*, clean if the one before was of the same condition: its operations began after that."""
-    if previous is None or previous.condition is not sample.condition:
+    if previous is None or previous.condition is not sample.condition or previous.is_draining or sample.is_draining:
         return sample
     if sample.at_s - previous.at_s > GAP_SECONDS:
         return sample

@@ -8,7 +8,7 @@ import base64
 import hashlib
 import html
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from importlib.resources import files
@@ -21,6 +21,7 @@ from lull.starter.render import counts_line, number, span
 from lull.starter.reporting import Happening, Reported
 
 SAMPLES_MIN = 10
+_REPORTED, _CANARYS = "the foreground's own report", "the canary's"
 """Seconds in a condition; fewer are shown, and compared only with that said."""
 HAPPENINGS_SHOWN_MAX = 60
 
@@ -133,6 +134,15 @@ def _compared(felt: Sequence[Felt]) -> list[_Pair]:
     return []
 
 
+def _sources(reported: Mapping[str, float]) -> Iterator[str]:
+    """Yield for each p99 whether the foreground or the canary told it."""
+    for name, part in reported.items():
+        if part in {0.0, 1.0}:
+            yield f"{name} is {_REPORTED if part else _CANARYS}"
+        else:
+            yield f"{name} is {_REPORTED} in {part:.0%} of the samples, elsewhere {_CANARYS}"
+
+
 def notices(found: Reported) -> Iterator[str]:
     """Yield what a reader must know before trusting the figures."""
     timeline = found.timeline
@@ -143,6 +153,8 @@ def notices(found: Reported) -> Iterator[str]:
         )
     if timeline is not None and timeline.is_shortened:
         yield "The job lasted longer than is drawn: plots and latencies are those of its last five days."
+    if timeline is not None and timeline.reported:
+        yield f"{' and '.join(_sources(timeline.reported))}."
     if timeline is not None and timeline.observed_only > 0:
         yield (
             f"For {timeline.observed_only:.0%} of the samples the governor only observed: jobs did not have to obey, "

@@ -65,6 +65,7 @@
       ],
     },
     { title: "Page hold time", unit: "ms allowed", height: 84, shaded: true, lines: [{ of: "hold", label: "hold", colour: "amber" }] },
+    { title: "Documents per second", unit: "of this job", height: 84, shaded: true, lines: [{ of: "docs-per-s", label: "documents", colour: "green", band: true }] },
     {
       title: "Operations", unit: "per second", height: 132, shaded: true,
       lines: [

@@ -118,6 +118,32 @@ async def test_every_figure_has_its_name(watched: Watched):
     assert {one.mid for one in found.timeline.series} == {(value,) * 10 for value in expected.values()}
 
 
+async def test_documents_per_second_are_the_jobs_own_and_absent_where_nobody_told(watched: Watched):
+    await watched.run()
+    told = watched.sample(1)
+    for row, docs in zip(told["jobs"], (40.0, 9.0), strict=True):
+        row["docs_per_s"] = docs
+    watched.samples.insert_many([watched.sample(0), told])
+    assert series(await watched.report(), "docs-per-s").mid == (None, 40.0)
+
+
+async def test_whose_p99_it_is_and_what_a_blank_window_held_come_from_the_samples(watched: Watched):
+    await watched.run()
+    watched.samples.insert_many(
+        [
+            watched.sample(0, sources={"read-p99": "reported"}),
+            watched.sample(1, zone="blank", phase="between"),
+            watched.sample(2, zone="blank", phase="off"),
+            watched.sample(3, zone="blank", phase="off"),
+        ]
+    )
+    found = await watched.report()
+    assert found.timeline
+    assert found.timeline.reported == {"read-p99": 1.0}
+    (blank,) = (one for one in found.timeline.felt if one.condition == "blank")
+    assert blank.samples == 1
+
+
 async def test_what_nothing_limits_has_no_pace(watched: Watched):
     """Beside no foreground a budget of 64 work-seconds would flatten every other moment of the plot."""
     await watched.run()

@@ -117,6 +117,25 @@ def test_a_second_that_began_in_another_condition_counts_for_none():
     assert found[BLANK].operations == 20
 
 
+def test_a_blank_window_of_part_of_a_second_counts_from_where_its_pages_have_ended():
+    """Samples stand where it begins and where it ends; while pages were ending it was no blank window yet."""
+    seen = [
+        sample(0.0),
+        sample(1.0, BLANK, p90=9.0, is_draining=True),
+        sample(1.3, BLANK, p90=9.0),
+        sample(2.1, BLANK, p90=2.0),
+        sample(2.2),
+    ]
+    found = felt(folded(seen, 3))
+    assert (found[BLANK].samples, found[BLANK].p90) == (1, pytest.approx(2.0, rel=0.01))
+
+
+def test_it_is_told_whose_p99_was_drawn():
+    canarys, reported = {"read-p99": "canary", "write-p99": "canary"}, {"read-p99": "reported", "write-p99": "canary"}
+    seen = [sample(0, sources=canarys), sample(1, sources=reported), sample(2, sources=reported), sample(3)]
+    assert folded(seen, 4).reported == {"read-p99": 0.6667, "write-p99": 0.0}
+
+
 def test_after_a_gap_nobody_knows_what_was():
     assert felt(folded([sample(0), sample(GAP_SECONDS + 1)], 60)) == {}
 

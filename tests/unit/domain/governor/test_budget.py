@@ -1,6 +1,8 @@
 """What a slice may do on a governor's word: nothing on a stale one, whatever was read before and whatever clocks say."""
 
+import random
 from datetime import UTC, datetime, timedelta
+from math import ceil
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from lull.domain.governor.budget import (
     FORGET_SECONDS,
     HAND_LABEL,
     PUBLISH_SECONDS,
+    SAVED_SECONDS_MAX,
     STALE_LABEL,
     STALE_SECONDS,
     UNGOVERNED,
@@ -21,7 +24,9 @@ from lull.domain.governor.budget import (
     Told,
     leave,
     owed_seconds,
+    rested,
 )
+from lull.domain.governor.law import USED
 
 
 def said(sequence: int = 1, fence: int = 1, **changes: Any) -> Budget:
@@ -222,6 +227,60 @@ def test_a_slice_that_rests_what_it_owes_works_its_share(share: float, costs: li
 @given(st.floats(0, 2), st.floats(0, 100), st.floats(-1, 100))
 def test_no_debt_is_negative_or_lasts_for_minutes(debt: float, cost: float, share: float):
     assert 0 <= owed_seconds(debt, cost, share) <= DEBT_SECONDS_MAX
+
+
+@pytest.mark.parametrize(
+    ("debt", "passed", "left"),
+    [
+        (0.030, 0.010, 0.020),
+        (0.030, 0.030, 0.0),
+        (0.030, 0.040, -0.010),  # it waited for its turn: so much less is owed after the next page
+        (-0.040, 0.040, -SAVED_SECONDS_MAX),
+        (0.0, 60.0, -SAVED_SECONDS_MAX),  # a standstill is no burst
+    ],
+)
+def test_rest_beyond_the_debt_counts_towards_the_next_page_and_only_a_little(debt: float, passed: float, left: float):
+    assert rested(debt, passed) == pytest.approx(left)
+
+
+READ_S = 0.003
+OVERSLEPT_S = 0.002
+"""More than was seen of a sleep of fifty milliseconds on a busy machine."""
+
+
+def used_of(duty: float, slices: int, turns: int, seconds: float = 60.0) -> float:
+    """Return work-seconds per second of slices that always have work, each reading between pages, in turns."""
+    dice = random.Random(7)
+    share = duty / slices
+    debts, settled, ready = [0.0] * slices, [0.0] * slices, [0.0] * slices
+    taken = [0.0] * turns
+    worked = 0.0
+    while min(ready) < seconds:
+        who = min(range(slices), key=ready.__getitem__)
+        asked = ready[who] + READ_S
+        turn = min(range(turns), key=taken.__getitem__)
+        began = max(asked, taken[turn])
+        debt = 0.0 if share >= 1 else rested(debts[who], began - settled[who])
+        cost = dice.uniform(0.004, 0.014)
+        worked += cost
+        taken[turn] = settled[who] = began + cost
+        debts[who] = owed_seconds(debt, cost, share)
+        ready[who] = settled[who] + (debts[who] + OVERSLEPT_S if debts[who] > 0 else 0.0)
+    return worked / max(taken)
+
+
+@pytest.mark.parametrize("slices", [2, 3, 4, 8])
+@pytest.mark.parametrize("duty", [0.05, 0.25, 0.5, 1.0, 2.0])
+def test_slices_that_always_have_work_use_what_they_may(duty: float, slices: int):
+    """The law grows only a budget of which nine tenths are used: below, no job would ever come to its ceiling."""
+    most = min(duty, slices * 0.009 / (0.009 + READ_S))  # a slice alone cannot write while it reads
+    assert used_of(duty, slices, turns=ceil(duty)) >= USED * most
+
+
+@pytest.mark.parametrize("slices", [1, 2, 4])
+@pytest.mark.parametrize("duty", [0.05, 0.25, 0.5])
+def test_slices_use_no_more_than_they_may(duty: float, slices: int):
+    assert used_of(duty, slices, turns=1) <= duty * 1.05
 
 
 def test_a_share_is_divided_among_the_slices_that_live():
