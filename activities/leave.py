@@ -76,6 +76,7 @@ class Account:
         self._guard = threading.Lock()
         self._slices: Counter[str] = Counter()
         self._busy_s: defaultdict[str, float] = defaultdict(float)
+        self._docs: Counter[str] = Counter()
         self._left_at: dict[str, float] = {}
         self._ops = 0.0
         self._sequence = 0
@@ -97,6 +98,11 @@ class Account:
             self._busy_s[job] += seconds
             self._ops += ops
 
+    def passed(self, job: str, docs: int) -> None:
+        """A page of *job* with so many documents was committed."""
+        with self._guard:
+            self._docs[job] += docs
+
     def looked(self) -> None:
         """The budget was read, and by every job's watch its directive."""
         with self._guard:
@@ -109,7 +115,8 @@ class Account:
             self._ops += 1
             self._forget(time.monotonic())
             jobs = [
-                JobSpending(job=job, slices=self._slices[job], busy_s=self._busy_s[job]) for job in sorted(self._slices)
+                JobSpending(job=job, slices=self._slices[job], busy_s=self._busy_s[job], docs=self._docs[job])
+                for job in sorted(self._slices)
             ]
             return Spending(sequence=self._sequence, ops=self._ops, jobs=tuple(jobs))
 
@@ -119,6 +126,7 @@ class Account:
             del self._left_at[job]
             if not self._slices[job]:
                 self._busy_s.pop(job, None)
+                self._docs.pop(job, None)
                 del self._slices[job]
 
 

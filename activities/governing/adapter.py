@@ -22,6 +22,7 @@ from lull.activities.mongo import Cluster, Clusters, describe, translated
 from lull.activities.store import GOVERNOR, ORDERS_ID, Store, ensure_ledger, now
 from lull.activities.threads import in_thread
 from lull.domain.errors import TransientError
+from lull.domain.governor import contest
 from lull.domain.governor.status import GovernorStatus, GovernRequest, OrderRequest
 from lull.domain.ports import GovernorOrdersPort, GovernorPort
 
@@ -51,7 +52,9 @@ class Governing(GovernorPort):
         activity.heartbeat()
         seat = self._seats.setdefault(request.cluster, _Seat(self._clusters.get(request.cluster)))
         stop = threading.Event()
-        work = asyncio.get_running_loop().run_in_executor(self._threads, seat.govern, request.seconds_max, stop)
+        work = asyncio.get_running_loop().run_in_executor(
+            self._threads, seat.govern, request.seconds_max, stop, _origin(request)
+        )
         shutdown = asyncio.create_task(activity.wait_for_worker_shutdown())
         try:
             while not work.done():
@@ -103,12 +106,12 @@ class _Seat:
         """Whether its thread has not moved for a long time."""
         return time.monotonic() - self.alive_at > STUCK_SECONDS
 
-    def govern(self, seconds: float, stop: threading.Event) -> GovernorStatus:
+    def govern(self, seconds: float, stop: threading.Event, origin: str = "") -> GovernorStatus:
         """Return what was seen last, when the time is up or *stop* is set. Raises FenceLost when overtaken."""
         self.alive_at = time.monotonic()
         with self._turn:
             try:
-                return self._govern(seconds, stop)
+                return self._govern(seconds, stop, origin)
             except BaseException:
                 self.leave()
                 raise
@@ -121,14 +124,14 @@ class _Seat:
         if governor is not None:
             governor.close()
 
-    def _govern(self, seconds: float, stop: threading.Event) -> GovernorStatus:
+    def _govern(self, seconds: float, stop: threading.Event, origin: str) -> GovernorStatus:
         ends_at = time.monotonic() + seconds
         away_since: float | None = None
         if self._governor is not None and time.monotonic() - self._left_at > LINGER_SECONDS:
             self.leave()  # Another process may have governed meanwhile.
         while not stop.is_set() and (time.monotonic() < ends_at or self.status is None):
             try:
-                wait_s = self._seated().tick()
+                wait_s = self._seated(origin).tick()
                 away_since = None
             except PyMongoError as error:
                 away_since = away_since or time.monotonic()
@@ -144,9 +147,9 @@ class _Seat:
             return status
         return self.status
 
-    def _seated(self) -> Governor:
+    def _seated(self, origin: str) -> Governor:
         if self._governor is None:
-            governor = Governor(self._cluster)
+            governor = Governor(self._cluster, origin)
             governor.start()
             self._governor = governor
         return self._governor
@@ -155,6 +158,12 @@ class _Seat:
         if time.monotonic() - since > AWAY_SECONDS_MAX:
             raise translated(error, f"governor of {self._cluster.name}") from error
         log.info("the cluster is away (%s); nobody has leave to work until it is back", describe(error))
+
+
+def _origin(request: GovernRequest) -> str:
+    """Return who asks; an older workflow does not say it, and its run must do."""
+    info = activity.info()
+    return request.origin or contest.origin(info.namespace, info.workflow_run_id or "")
 
 
 class GovernorOrders(GovernorOrdersPort):

@@ -11,7 +11,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from enum import StrEnum
 
 from pymongo import UpdateOne
 from pymongo.collection import Collection
@@ -21,24 +20,15 @@ from pymongo.read_concern import ReadConcern
 from lull.activities.mongo import Cluster, Document, describe
 from lull.activities.store import CANARY
 from lull.domain.governor.baseline import Op
+from lull.domain.governor.listening import BUSY_PER_SECOND, IDLE_PER_SECOND, Kind
 
 log = logging.getLogger("lull.governor")
 
 DOCUMENTS = 1_000
-BUSY_PER_SECOND = 20.0
-"""Of each kind, while jobs run: a tail over three quarters of a second."""
-IDLE_PER_SECOND = 2.0
 BEHIND_SECONDS_MAX = 1.0
 """An operation that should have begun longer ago is not made up for; the one before it tells the story."""
 FAILED_SECONDS = 0.25
 KEPT_MAX = 1_000
-
-
-class Kind(StrEnum):
-    """What a canary operation does."""
-
-    READ = "read"  # one document by _id
-    WRITE = "write"  # one counter raised, at majority and journalled
 
 
 class Canary:

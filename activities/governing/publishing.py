@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pydantic import ValidationError
 from pymongo import ReturnDocument
 from pymongo.collection import Collection
+from pymongo.errors import DuplicateKeyError
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
@@ -14,6 +15,7 @@ from lull.activities.mongo import Cluster, Document
 from lull.activities.store import BUDGET_ID, GOVERNOR, JOBS, LEARNED_ID, ORDERS_ID, WORKER_PREFIX, ensure_ledger
 from lull.domain.errors import FenceLost
 from lull.domain.governor.budget import Budget
+from lull.domain.governor.contest import Holder
 from lull.domain.governor.status import Orders
 
 _QUICK = WriteConcern(1)
@@ -26,11 +28,11 @@ _OWNER = f"{socket.gethostname()}:{os.getpid()}"
 class Ledger:
     """One governor's."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, origin: str = "") -> None:
         self._cluster = cluster
+        self._origin = origin
         self._fence = 0
         self._sequence = 0
-        self._said: Budget | None = None
         self.operations = 0
         """Reads and writes that the server counted for us."""
 
@@ -38,17 +40,30 @@ class Ledger:
     def _governor(self) -> Collection[Document]:
         return self._cluster.ledger(GOVERNOR).with_options(write_concern=_QUICK, read_concern=_LOCAL)
 
-    def take(self) -> Document:
-        """Every other governor of this cluster has been overtaken; returns what was learned before."""
+    def there(self) -> Document | None:
+        """Return the budget as it stands; None where no governor has ever been."""
         ensure_ledger(self._cluster)
-        found: Document | None = self._cluster.ledger(GOVERNOR).find_one_and_update(
-            {"_id": BUDGET_ID},
-            {"$inc": {"fence": 1}},
-            upsert=True,
-            return_document=ReturnDocument.AFTER,
-            comment=_COMMENT,
-        )
-        assert found is not None, "an upsert that returns what is there after it"
+        self.operations += 1
+        return self._governor.find_one({"_id": BUDGET_ID}, comment=_COMMENT)
+
+    def take(self, there: Document | None) -> Document | None:
+        """
+        Every other governor of this cluster has been overtaken; returns what was learned before.
+
+        None where somebody else has taken the fence since *there* was read.
+        """
+        try:
+            found: Document | None = self._cluster.ledger(GOVERNOR).find_one_and_update(
+                {"_id": BUDGET_ID, "fence": there.get("fence") if there else {"$exists": False}},
+                {"$inc": {"fence": 1}, "$set": {"origin": self._origin, "owner": _OWNER}},
+                upsert=there is None,
+                return_document=ReturnDocument.AFTER,
+                comment=_COMMENT,
+            )
+        except DuplicateKeyError:
+            return None
+        if found is None:
+            return None
         self._fence, self._sequence = found["fence"], found.get("sequence", 0)
         learned = self._governor.find_one({"_id": LEARNED_ID}, comment=_COMMENT)
         return learned or {}
@@ -56,8 +71,13 @@ class Ledger:
     def publish(self, budget: Budget) -> None:
         """Workers can read it. Raises FenceLost when another governor has taken over."""
         self._sequence += 1
-        self._said = budget
-        stamp = {"sequence": self._sequence, "fence": self._fence, "owner": _OWNER, "at": datetime.now(UTC)}
+        stamp = {
+            "sequence": self._sequence,
+            "fence": self._fence,
+            "origin": self._origin,
+            "owner": _OWNER,
+            "at": datetime.now(UTC),
+        }
         said = budget.model_copy(update=stamp)
         self.operations += 1
         result = self._governor.update_one(
@@ -67,12 +87,6 @@ class Ledger:
             raise FenceLost(
                 f"governor of {self._cluster.name}: fence {self._fence} was overtaken; it says nothing more"
             )
-
-    def differs(self, budget: Budget) -> bool:
-        """Whether this would be news to workers, its reason aside."""
-        return self._said is None or self._said.model_copy(update={"reason": ""}) != budget.model_copy(
-            update={"reason": ""}
-        )
 
     def heard(self) -> tuple[list[Document], Orders]:
         """Return workers' accounts and operators' orders."""
@@ -103,6 +117,18 @@ class Ledger:
         """What was learned is there for the next governor."""
         self.operations += 1
         self._governor.update_one({"_id": LEARNED_ID}, {"$set": learned}, upsert=True, comment=_COMMENT)
+
+
+def holder(there: Document | None) -> Holder | None:
+    """Return who has the fence, whatever else stands there in words of another version."""
+    if there is None or "fence" not in there:
+        return None
+    return Holder(
+        int(there["fence"]),
+        int(there.get("sequence", 0)),
+        str(there.get("origin") or ""),
+        str(there.get("owner") or ""),
+    )
 
 
 def _orders(found: Document) -> Orders:

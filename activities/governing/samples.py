@@ -9,11 +9,13 @@ from typing import Any
 from pymongo.errors import CollectionInvalid, OperationFailure, PyMongoError
 from pymongo.write_concern import WriteConcern
 
-from lull.activities.governing.canary import Kind
 from lull.activities.mongo import LEDGER_DATABASE, Cluster, Document, describe
 from lull.activities.store import SAMPLES
 from lull.domain.governor.baseline import Op, quantile
-from lull.domain.governor.status import GovernorStatus
+from lull.domain.governor.listening import Kind
+from lull.domain.governor.readings import CANARY, READ_P99, WRITE_P99
+from lull.domain.governor.status import GovernorStatus, SignalRow
+from lull.domain.samples import REPORTED
 
 log = logging.getLogger("lull.governor")
 
@@ -22,6 +24,7 @@ BUSY_SECONDS = 1.0
 IDLE_SECONDS = 10.0
 """Between two samples, by whether jobs run."""
 _NAMESPACE_EXISTS = 48
+_FELT = frozenset({READ_P99.name, WRITE_P99.name})
 
 
 def ensure_samples(cluster: Cluster) -> None:
@@ -40,7 +43,7 @@ def ensure_samples(cluster: Cluster) -> None:
 
 
 class SampleWriter:
-    """Writes at most one sample a second; a sample that cannot be written is lost, and nothing else is."""
+    """Writes a sample a second, and where a blank window begins and ends; one that cannot be written is lost, no more."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
@@ -48,10 +51,16 @@ class SampleWriter:
         self._taken_s = float("-inf")
         self.operations = 0
 
-    def take(self, now_s: float, status: GovernorStatus, recent: Mapping[Kind, deque[Op]]) -> None:
-        """This moment is kept, if one is due."""
+    def take(
+        self, now_s: float, status: GovernorStatus, recent: Mapping[Kind, deque[Op]], *, is_turn: bool = False
+    ) -> None:
+        """
+        This moment is kept, if one is due or something turns.
+
+        A blank window lasts about as long as a sample, and would hardly ever have one for itself.
+        """
         every_s = BUSY_SECONDS if status.jobs else IDLE_SECONDS
-        if now_s - self._taken_s < every_s:
+        if now_s - self._taken_s < every_s and not is_turn:
             return
         since_s, self._taken_s = max(self._taken_s, now_s - every_s), now_s
         try:
@@ -79,6 +88,8 @@ def sample(status: GovernorStatus, recent: Mapping[Kind, deque[Op]], since_s: fl
         "reason": status.reason,
         "duty": status.duty,
         "hold_ms": status.hold_ms,
+        "phase": status.phase,
+        "sources": {row.name: _source(row) for row in status.signals if row.name in _FELT and row.observed is not None},
         "signals": {row.name: row.observed for row in status.signals if row.observed is not None},
         "limits": {row.name: row.limit for row in status.signals if row.limit is not None},
         "canary": {kind.value: _latencies(recent[kind], since_s) for kind in Kind},
@@ -89,6 +100,10 @@ def sample(status: GovernorStatus, recent: Mapping[Kind, deque[Op]], since_s: fl
     }
 
 
+def _source(row: SignalRow) -> str:
+    return CANARY.name if row.note == CANARY.name else REPORTED
+
+
 def _latencies(ops: deque[Op], since_s: float) -> dict[str, Any]:
     newest = sorted(op.ms for op in ops if op.at_s + op.ms / 1_000 > since_s)
     if not newest:
@@ -97,5 +112,7 @@ def _latencies(ops: deque[Op], since_s: float) -> dict[str, Any]:
         "n": len(newest),
         "p50": round(quantile(newest, 0.5), 3),
         "p90": round(quantile(newest, 0.9), 3),
+        "p95": round(quantile(newest, 0.95), 3),
+        "p99": round(quantile(newest, 0.99), 3),
         "max": round(newest[-1], 3),
     }

@@ -1,13 +1,13 @@
 """What workers tell of their slices and their spending, made into claims and rates."""
 
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from pydantic import ValidationError
 
 from lull.activities.mongo import Document
-from lull.domain.governor.budget import Spending
+from lull.domain.governor.budget import JobSpending, Spending
 
 SILENT_SECONDS = 2.0
 """A worker whose account has not moved for so long, on our clock, is gone."""
@@ -28,6 +28,7 @@ class _Totals:
     at_s: float
     ops: float
     busy_s: dict[str, float]
+    docs: dict[str, float]
 
 
 @dataclass(slots=True)
@@ -38,6 +39,7 @@ class Workers:
     """Reads and writes that they were told to have done, since we listen."""
     _known: dict[str, _Worker] = field(default_factory=dict)
     _busy_s: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    _docs: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     _history: deque[_Totals] = field(default_factory=deque)
 
     def hear(self, documents: Iterable[Document], now_s: float) -> None:
@@ -49,7 +51,7 @@ class Workers:
                 continue  # of a version that this one cannot read
         for key in [key for key, worker in self._known.items() if now_s - worker.moved_at > FORGET_SECONDS]:
             del self._known[key]
-        self._history.append(_Totals(now_s, self.ops, dict(self._busy_s)))
+        self._history.append(_Totals(now_s, self.ops, dict(self._busy_s), dict(self._docs)))
         while len(self._history) > 2 and now_s - self._history[1].at_s >= WINDOW_SECONDS:
             self._history.popleft()
 
@@ -63,9 +65,11 @@ class Workers:
         if spending.sequence == before.spending.sequence:
             return
         self.ops += max(0.0, spending.ops - before.spending.ops)
-        was = {job.job: job.busy_s for job in before.spending.jobs}
+        nothing = JobSpending(job="", slices=0, busy_s=0.0)
+        was = {job.job: job for job in before.spending.jobs}
         for job in spending.jobs:
-            self._busy_s[job.job] += max(0.0, job.busy_s - was.get(job.job, 0.0))
+            self._busy_s[job.job] += max(0.0, job.busy_s - was.get(job.job, nothing).busy_s)
+            self._docs[job.job] += max(0.0, job.docs - was.get(job.job, nothing).docs)
         self._known[key] = _Worker(spending, now_s)
 
     def slices(self, now_s: float) -> dict[str, int]:
@@ -90,12 +94,21 @@ class Workers:
     def used(self) -> dict[str, float]:
         """Return work-seconds per second by job, over the last seconds."""
         first, last = self._ends()
-        span = last.at_s - first.at_s
-        if span <= 0:
-            return {}
-        rates = {job: (busy - first.busy_s.get(job, 0.0)) / span for job, busy in last.busy_s.items()}
-        return {job: rate for job, rate in rates.items() if rate > 0}
+        return _rates(first.busy_s, last.busy_s, last.at_s - first.at_s)
+
+    def docs(self) -> dict[str, float]:
+        """Return documents per second by job, over the last seconds."""
+        first, last = self._ends()
+        return _rates(first.docs, last.docs, last.at_s - first.at_s)
 
     def _ends(self) -> tuple[_Totals, _Totals]:
-        nothing = _Totals(0.0, 0.0, {})
+        nothing = _Totals(0.0, 0.0, {}, {})
         return (self._history[0], self._history[-1]) if self._history else (nothing, nothing)
+
+
+def _rates(first: Mapping[str, float], last: Mapping[str, float], seconds: float) -> dict[str, float]:
+    """Return what has grown, per second."""
+    if seconds <= 0:
+        return {}
+    rates = {job: (total - first.get(job, 0.0)) / seconds for job, total in last.items()}
+    return {job: rate for job, rate in rates.items() if rate > 0}

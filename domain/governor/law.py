@@ -132,6 +132,8 @@ class View:
     """Work-seconds per second of all pages committed lately; None if not known."""
     foreground_ops: float | None = None
     """Operations per second that are not ours; None if not known."""
+    is_reported: bool = False
+    """Whether applications report operations of their own: somebody is there, however few they are."""
     own_ops: float = 0.0
     own: Share | None = None
     """Our share in the canary's tail, measured since ``Pace.evidence_since_s``."""
@@ -250,7 +252,8 @@ def _is_long_idle(pace: Pace, view: View) -> bool:
 
 
 def _quieted(pace: Pace, view: View) -> Pace:
-    if view.foreground_ops is None or view.foreground_ops > QUIET_OPS + QUIET_PART * view.own_ops:
+    is_busy = view.foreground_ops is None or view.foreground_ops > QUIET_OPS + QUIET_PART * view.own_ops
+    if is_busy or view.is_reported:
         if not pace.is_quiet:
             return replace(pace, quiet_since_s=None)
         # Somebody has come: what was measured without limits says nothing, and the pace begins anew.

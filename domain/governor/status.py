@@ -35,6 +35,8 @@ class JobRow(Message):
     """Work-seconds per second that it may use."""
     used: float
     """Work-seconds per second that it used lately."""
+    docs_per_s: float = 0.0
+    """Documents per second that it passed lately."""
 
 
 class Moment(Message):
@@ -52,6 +54,8 @@ class GovernorStatus(Message):
     mode: Mode
     zone: Zone
     is_open: bool
+    phase: str = ""
+    """Whether our pages run, do not, or are ending or beginning; empty from an older governor."""
     reason: str = ""
     duty: float
     hold_ms: float
@@ -73,6 +77,8 @@ class GovernorStatus(Message):
     base_ms: dict[str, float] = {}
     """What is normal, like ``read-p90``."""
     is_starved: bool = False
+    contest: str = ""
+    """Who else governs the cluster, and what to do; empty while nobody does."""
     workers: int = 0
     orders: "Orders | None" = None
     as_of: datetime
@@ -147,6 +153,8 @@ class GovernRequest(Message):
     v: int = 1
     cluster: str
     seconds_max: float = 60.0
+    origin: str = ""
+    """Of the workflow, told from those of other namespaces and servers; empty from an older one."""
 
 
 class OrderRequest(Message):

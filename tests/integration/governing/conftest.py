@@ -34,9 +34,9 @@ class Bench:
     def collection(self) -> Collection[dict[str, Any]]:
         return self.cluster.ledger(GOVERNOR).with_options(read_concern=ReadConcern("local"))
 
-    def governor(self) -> Governor:
-        """A governor that has begun."""
-        made = Governor(self.cluster)
+    def governor(self, origin: str = "") -> Governor:
+        """A governor that has begun, of a Temporal namespace and workflow run."""
+        made = Governor(self.cluster, origin)
         self.governors.append(made)
         made.start()
         return made
@@ -59,13 +59,19 @@ class Bench:
         assert found is not None
         return Budget.model_validate(found)
 
-    def account(self, job: str = "work", *, slices: int = 1, busy_s: float = 0.0, ops: float = 0.0) -> None:
+    def account(
+        self, job: str = "work", *, slices: int = 1, busy_s: float = 0.0, ops: float = 0.0, docs: float = 0.0
+    ) -> None:
         """A worker tells of its slices, and of more that they have spent."""
         before = self._spent.get(job, Spending(sequence=0, ops=0.0, jobs=(JobSpending(job=job, slices=0, busy_s=0.0),)))
         told = Spending(
             sequence=before.sequence + 1,
             ops=before.ops + ops,
-            jobs=(JobSpending(job=job, slices=slices, busy_s=before.jobs[0].busy_s + busy_s),),
+            jobs=(
+                JobSpending(
+                    job=job, slices=slices, busy_s=before.jobs[0].busy_s + busy_s, docs=before.jobs[0].docs + docs
+                ),
+            ),
         )
         self._spent[job] = told
         self.collection.update_one({"_id": f"{WORKER_PREFIX}{job}"}, {"$set": told.model_dump()}, upsert=True)

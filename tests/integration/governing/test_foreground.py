@@ -13,7 +13,7 @@ from pymongo.errors import OperationFailure
 
 from lull import ForegroundReporter
 from lull.activities import foreground
-from lull.activities.store import FOREGROUND
+from lull.activities.store import FOREGROUND, SAMPLES
 from lull.domain.governor.latency import merged, percentile_ms
 from lull.domain.governor.law import Zone
 
@@ -95,6 +95,19 @@ def test_the_governor_holds_a_report_against_the_objective(make_bench: Any, mong
         return row is not None and row.note == "reported" and status.zone is Zone.STOP and "read-p99" in status.reason
 
     bench.until(governor, stopped, slices=1)
+
+
+def test_a_few_reported_operations_end_the_quiet_and_their_source_is_kept(bench: Any, reported: Any):
+    """Too few for the server's count to tell them from nothing."""
+    governor = bench.governor()
+    bench.until(governor, lambda seen: seen.zone is Zone.QUIET, slices=1)
+    samples = bench.cluster.database("lull")[SAMPLES]
+
+    def is_kept(_: Any) -> bool:
+        reported["reported"]["c"].find_one({"_id": 1})
+        return samples.find_one({"sources.read-p99": "reported", "zone": {"$ne": Zone.QUIET}}) is not None
+
+    assert bench.until(governor, is_kept, slices=1).zone not in {Zone.QUIET, Zone.IDLE}
 
 
 class Answers:

@@ -149,6 +149,31 @@ def test_what_was_seen_and_decided_is_kept(bench: Any):
     assert options["cursor"]["firstBatch"][0]["options"]["expireAfterSeconds"] == 30 * 86_400
 
 
+def test_a_blank_window_has_a_sample_of_its_own_however_short_it_is(bench: Any, load: Any):
+    load(200)
+    governor = bench.governor()
+    samples = bench.cluster.database("lull")[SAMPLES]
+    blank = {"zone": "blank", "phase": "off"}
+    bench.until(governor, lambda _: samples.count_documents(blank) >= 2, slices=1)
+    bench.until(governor, lambda seen: seen.zone is not Zone.BLANK, slices=1)
+    begins, *_, ends = samples.find(blank).sort("at", 1)
+    assert ends["canary"]["read"]["n"] > 0
+    assert ends["canary"]["read"]["p50"] <= ends["canary"]["read"]["p95"] <= ends["canary"]["read"]["p99"]
+    assert begins["at"] < ends["at"]
+
+
+def test_documents_per_second_are_told_by_job(bench: Any):
+    governor = bench.governor()
+
+    def works(status: Any) -> bool:
+        bench.account("work", docs=50)
+        return any(row.docs_per_s > 0 for row in status.jobs)
+
+    bench.until(governor, works)
+    samples = bench.cluster.database("lull")[SAMPLES]
+    bench.until(governor, lambda seen: works(seen) and samples.find_one({"jobs.docs_per_s": {"$gt": 0}}))
+
+
 def test_what_was_learned_is_there_for_the_next_governor(bench: Any):
     governor = bench.governor()
     bench.until(governor, knows_its_base)

@@ -1,29 +1,36 @@
 """
 A server with a foreground, workers with slices and a governor, in one seeded loop: no clock, no thread, no wait.
 
-The governor here does what the one in ``lull.activities.governing`` does, at the same rates and with the
-same windows; the probes, the workers and the ledger between them are modelled, the decisions are the real ones.
+The probes, the workers and the ledger between them are modelled; what the governor makes of them is the code
+that the one in ``lull.activities.governing`` runs, asked at the same rates.
 """
 
 import random
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from itertools import pairwise
 from math import exp
 
 import pytest
 
-from lull.domain.governor import law, readings
-from lull.domain.governor.baseline import Base, Op, Share, Tail, compare, quantile
-from lull.domain.governor.budget import PUBLISH_SECONDS, Budget, JobShare, Told, leave, owed_seconds
-from lull.domain.governor.law import Aim, Decision, Pace, Phase, View, Zone
+from lull.domain.governor.baseline import Base, Op, quantile
+from lull.domain.governor.budget import Budget, Mode, Told, leave, owed_seconds
+from lull.domain.governor.deciding import Decider, Heard, Publication, Seen, Terms
+from lull.domain.governor.law import Aim, Decision, Pace
+from lull.domain.governor.listening import BUSY_PER_SECOND, IDLE_PER_SECOND, Kind, Listener
+from lull.domain.governor.objective import Objective
 from lull.domain.governor.readings import Reading
-from lull.domain.governor.shares import Claim, divide
+from lull.domain.governor.shares import Claim
+from lull.domain.governor.strangers import Strangers
 
 STEP_S = 0.05
-KINDS = ("read", "write")
-CALM_MS = {"read": 2.0, "write": 6.0}
+CALM_MS = {Kind.READ: 2.0, Kind.WRITE: 6.0}
+OPS_PER_WORK_SECOND = 100.0
+"""Of ours, as the server counts them."""
+
+WITHOUT_MIN = 40
+"""Operations in blank windows that are compared with; the real governor falls back on its base for four times as long."""
 
 Curve = Callable[[float], float]
 
@@ -61,7 +68,7 @@ class Server:
         if self.checkpoint_every_s and now_s % self.checkpoint_every_s > self.checkpoint_every_s - self.checkpoint_s:
             self.slowness *= 3
 
-    def latency_ms(self, kind: str) -> float:
+    def latency_ms(self, kind: Kind) -> float:
         return CALM_MS[kind] * self.slowness * self.dice.lognormvariate(0, 0.4) + self.queue_ms + self._stall_ms
 
 
@@ -72,7 +79,7 @@ class Server:
 class Probe:
     """One kind of canary operation, one at a time, timed from its intended start."""
 
-    kind: str
+    kind: Kind
     due_s: float = 0.0
     every_s: float = 0.5
     free_s: float = 0.0
@@ -80,7 +87,7 @@ class Probe:
     ended: list[Op] = field(default_factory=list)
 
     def pace(self, now_s: float, *, is_busy: bool) -> None:
-        every_s = 1 / (20.0 if is_busy else 2.0)
+        every_s = 1 / (BUSY_PER_SECOND if is_busy else IDLE_PER_SECOND)
         if every_s < self.every_s and self.op is None:
             self.due_s = now_s
         self.every_s = every_s
@@ -207,28 +214,35 @@ class Said:
 
 @dataclass
 class Governor:
-    """Looks, decides and publishes as the real one does."""
+    """Gathers and publishes; hears, decides and divides as the real one does, which is by the same code."""
 
     dice: random.Random
-    probes: dict[str, Probe]
+    probes: dict[Kind, Probe]
     jobs: dict[str, Claim]
     aim: Aim = field(default_factory=lambda: Aim(inflation=1.6))
     may_blank: bool = True
-    bases: dict[str, Base] = field(default_factory=lambda: dict.fromkeys(KINDS, Base()))
-    pace: Pace = field(default_factory=Pace)
-    decision: Decision | None = None
+    decider: Decider = field(default_factory=lambda: Decider(Listener(0.0, without_min=WITHOUT_MIN)))
     ledger: Budget | None = None
     sequence: int = 0
     story: list[Said] = field(default_factory=list)
-    foreground_ops: float | None = None
+    strangers: Strangers = field(default_factory=Strangers)
     live: Counter[str] = field(default_factory=Counter)
-    _recent: dict[str, deque[Op]] = field(default_factory=lambda: {kind: deque(maxlen=200) for kind in KINDS})
-    _on: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=4_000))
-    _off: deque[float] = field(default_factory=lambda: deque(maxlen=800))
+    _publication: Publication = field(default_factory=Publication)
     _spent: deque[tuple[float, float]] = field(default_factory=deque)
-    _own: Share | None = None
-    _own_s: float = float("-inf")
-    _published_s: float = float("-inf")
+
+    @property
+    def bases(self) -> dict[Kind, Base]:
+        return self.decider.listener.bases
+
+    @property
+    def pace(self) -> Pace:
+        return self.decider.pace
+
+    @property
+    def used(self) -> float:
+        """Work-seconds per second, as workers told it."""
+        (first_s, first), (last_s, last) = (self._spent[0], self._spent[-1]) if self._spent else ((0, 0), (0, 0))
+        return (last - first) / (last_s - first_s) if last_s > first_s else 0.0
 
     def look(self, now_s: float, live: Counter[str], busy_s: float) -> None:
         self.live = live
@@ -236,103 +250,43 @@ class Governor:
         while len(self._spent) > 2 and now_s - self._spent[1][0] >= 2.0:
             self._spent.popleft()
 
-    def sample(self, others: float) -> None:
-        self.foreground_ops = others if self.foreground_ops is None else (others + self.foreground_ops) / 2
+    def sample(self, now_s: float, operations: float) -> None:
+        """The server has counted so many *operations*, but for the canary's."""
+        told = self._spent[-1][1] if self._spent else 0.0
+        self.strangers.count(
+            now_s,
+            operations,
+            ours=told * OPS_PER_WORK_SECOND,
+            ours_per_second=self.used * OPS_PER_WORK_SECOND,
+        )
 
-    def tick(self, now_s: float, others: Iterable[Reading]) -> None:
+    def tick(self, now_s: float, others: list[Reading]) -> None:
         live = sum(self.live.values())
         for probe in self.probes.values():
-            probe.pace(now_s, is_busy=live > 0)
-        self._listen(now_s)
-        view = self._view(now_s, live, others)
-        self.pace, self.decision = law.decide(self.pace, view, self.aim)
-        if self.pace.evidence_since_s == now_s:
-            self._on.clear()
-        if self.decision.may_drift:
-            self._drift()
-        claims = [replace(self.jobs[job], slices=count) for job, count in self.live.items()]
-        shares = divide(self.decision.duty, claims)
-        self.story.append(Said(now_s, self.pace, self.decision, shares))
-        self._publish(now_s, self.decision, shares)
+            probe.pace(now_s, is_busy=self.decider.listener.is_urgent(now_s, live))
+        heard = Heard(
+            {kind: probe.drained() for kind, probe in self.probes.items()},
+            {kind: probe.under_way(now_s) for kind, probe in self.probes.items()},
+        )
+        verdict = self.decider.decide(now_s, heard, self._seen(others))
+        self.story.append(Said(now_s, self.decider.pace, verdict.decision, verdict.shares))
+        if self._publication.is_due(now_s, verdict.budget):
+            self._publication.said(now_s, verdict.budget)
+            self.sequence += 1
+            self.ledger = verdict.budget.model_copy(update={"sequence": self.sequence, "fence": 1})
 
-    def _listen(self, now_s: float) -> None:
-        phase = self.decision.phase if self.decision else Phase.OFF
-        zone = self.decision.zone if self.decision else Zone.IDLE
-        for kind, probe in self.probes.items():
-            ops = probe.drained()
-            self._recent[kind].extend(ops)
-            base, latencies = self.bases[kind], [op.ms for op in ops]
-            limit = base.limit_ms
-            if phase is Phase.OFF and zone in {Zone.IDLE, Zone.BLANK} and (self._tail(now_s).shut_at or 0) < 1:
-                self.bases[kind] = base.learned(latencies)
-            if limit is None:
-                continue
-            if phase is Phase.OFF and zone is Zone.BLANK:
-                self._off.extend(ms / limit for ms in latencies)
-            elif phase is Phase.ON and zone is not Zone.QUIET:
-                self._on.extend((now_s, ms / limit) for ms in latencies)
-
-    def _newest(self, kind: str, now_s: float) -> list[Op]:
-        newest = self.probes[kind].under_way(now_s)
-        for op in reversed(self._recent[kind]):
-            if now_s - op.at_s > 0.75:
-                break
-            newest.append(op)
-        return [op for op in newest if now_s - op.at_s <= 0.75]
-
-    def _tail(self, now_s: float) -> Tail:
-        limits = {kind: self.bases[kind].limit_ms for kind in KINDS}
-        excesses = [op.ms / limit for kind, limit in limits.items() if limit for op in self._newest(kind, now_s)]
-        return Tail(tuple(excesses) if len(excesses) >= 10 else ())
-
-    def _canary(self, tail: Tail) -> Reading:
-        newest = max((ops[-1].at_s + ops[-1].ms / 1_000 for ops in self._recent.values() if ops), default=None)
-        limit = self.bases["write"].limit_ms
-        if limit is None:
-            return Reading(readings.CANARY, note="learning what is normal")
-        return Reading(readings.CANARY, None if tail.shut_at is None else tail.shut_at * limit, limit, newest)
-
-    def _drift(self) -> None:
-        for kind in KINDS:
-            newest = sorted(op.ms for op in self._recent[kind])
-            if newest:
-                self.bases[kind] = self.bases[kind].drifted(quantile(newest, 0.9))
-
-    def _view(self, now_s: float, live: int, others: Iterable[Reading]) -> View:
-        tail = self._tail(now_s)
-        (first_s, first), (last_s, last) = (self._spent[0], self._spent[-1]) if self._spent else ((0, 0), (0, 0))
-        if now_s - self._own_s >= 1.0:
-            self._own_s = now_s
-            self._own = compare([excess for at_s, excess in self._on if now_s - at_s <= 60], self._off)
-        return View(
-            now_s=now_s,
-            readings=(self._canary(tail), *others),
-            canary_opens=tail.open_at,
-            live=live,
-            used=(last - first) / (last_s - first_s) if last_s > first_s else 0.0,
-            foreground_ops=self.foreground_ops,
-            own_ops=400.0 * (last - first) / (last_s - first_s) if last_s > first_s else 0.0,
-            own=self._own,
-            may_blank=self.may_blank,
+    def _seen(self, others: list[Reading]) -> Seen:
+        return Seen(
+            slices=self.live,
+            terms={job: Terms(claim.weight, claim.is_critical) for job, claim in self.jobs.items()},
+            used=self.used,
+            own_ops=self.used * OPS_PER_WORK_SECOND,
+            foreground_ops=self.strangers.per_second,
+            objective=Objective(inflation=self.aim.inflation),
+            server=others,
+            mode=Mode.ENFORCE if self.may_blank else Mode.OBSERVE,
             draw=self.dice.random(),
         )
-
-    def _publish(self, now_s: float, decision: Decision, shares: dict[str, float]) -> None:
-        said = Budget(
-            fence=1,
-            is_open=decision.is_open,
-            label=decision.label,
-            duty=decision.duty,
-            hold_ms=decision.hold_ms,
-            docs_max=decision.docs_max,
-            turns=decision.turns,
-            floor=decision.floor,
-            shares=tuple(JobShare(job=job, duty=duty, slices=self.live[job]) for job, duty in sorted(shares.items())),
-        )
-        is_news = self.ledger is None or self.ledger.model_copy(update={"sequence": 0, "reason": ""}) != said
-        if is_news or now_s - self._published_s >= PUBLISH_SECONDS:
-            self._published_s, self.sequence = now_s, self.sequence + 1
-            self.ledger = said.model_copy(update={"sequence": self.sequence, "reason": decision.reason})
 
 
 # -- all of it ------------------------------------------------------------------------------------
@@ -374,7 +328,7 @@ class World:
             stalls_per_s=self.stalls_per_s,
             checkpoint_every_s=self.checkpoint_every_s,
         )
-        self.probes = {kind: Probe(kind) for kind in KINDS}
+        self.probes = {kind: Probe(kind) for kind in Kind}
         self.governor = Governor(self.dice, self.probes, self.jobs, self.aim, self.may_blank)
         slices = [Slice(claim.job) for claim in self.jobs.values() for _ in range(claim.slices)]
         count = len(self.clocks_ahead_s)
@@ -384,11 +338,13 @@ class World:
         ]
         self.felt: list[tuple[float, float]] = []
         """Moment and milliseconds of a sample of the foreground's operations."""
+        self._operations = 0.0
+        """Of the foreground, counted by the server."""
         if self.is_learned:
             self._learn()
 
     def _learn(self) -> None:
-        for kind in KINDS:
+        for kind in Kind:
             calm = [
                 CALM_MS[kind] * self.dice.lognormvariate(0, 0.4) * self.dice.lognormvariate(0, 0.15) for _ in range(300)
             ]
@@ -399,8 +355,9 @@ class World:
         while (now_s := step * STEP_S) < until_s:
             foreground = self.foreground(now_s)
             self.server.step(now_s, foreground, self.foreign(now_s), work_s / STEP_S)
+            self._operations += max(0.0, foreground * self.dice.gauss(1, 0.1) + self.dice.gauss(0, 4)) * STEP_S
             for _ in range(3 if foreground else 0):
-                self.felt.append((now_s, self.server.latency_ms("read" if self.dice.random() < 0.8 else "write")))
+                self.felt.append((now_s, self.server.latency_ms(Kind.READ if self.dice.random() < 0.8 else Kind.WRITE)))
             for probe in self.probes.values():
                 probe.step(now_s, self.server, is_lost=self.loses(now_s))
             work_s = sum(
@@ -408,18 +365,19 @@ class World:
                 for worker in self.workers
                 if now_s >= self.begin_s
             )
-            self._govern(now_s + STEP_S, step, foreground)
+            self._govern(now_s + STEP_S, step)
             step += 1
         return self
 
-    def _govern(self, now_s: float, step: int, foreground: float) -> None:
+    def _govern(self, now_s: float, step: int) -> None:
         if not self.is_governed or self.silent(now_s):
             return
         if step % 4 == 0:
             live = sum((worker.live(now_s) for worker in self.workers if now_s >= self.begin_s), Counter())
             self.governor.look(now_s, live, sum(sum(worker.busy_s.values()) for worker in self.workers))
         if step % 8 == 0:
-            self.governor.sample(max(0.0, foreground * self.dice.gauss(1, 0.1) + self.dice.gauss(0, 4)))
+            ours = sum(sum(worker.busy_s.values()) for worker in self.workers) * OPS_PER_WORK_SECOND
+            self.governor.sample(now_s, self._operations + ours)
         if step % 2 == 0:
             self.governor.tick(now_s, self.others(now_s))
 
