@@ -31,7 +31,9 @@ LOOK_AGAIN_SECONDS = 0.1
 
 _RUNNING = "WorkflowType = 'lull.governor' AND ExecutionStatus = 'Running'"
 _UNWRITTEN = "the orders could not be written"
-"""How the workflow's warning begins when the ledger refused its orders for good."""
+"""How the workflow's warning begins when the ledger refused its orders for good; it goes on trying, and says"""
+_WRITTEN = "the orders are in the ledger now"
+"""when it had success."""
 
 
 class Governors:
@@ -91,7 +93,7 @@ class Governors:
             status=seen,
             orders=state.orders,
             warnings=state.warnings,
-            remarks=(*_about_age(age_s), *remarks, *_about_orders(cluster, state, seen)),
+            remarks=(*_about_age(age_s), *_about_others(seen), *remarks, *_about_orders(cluster, state, seen)),
             as_of=seen.as_of if seen else None,
             age_s=age_s,
             worker=beating.last_worker_identity if beating and not _is_waiting(beating) else "",
@@ -147,8 +149,9 @@ class Governors:
             state = await self._state(cluster)
             warned = _since(before.warnings, state.warnings)
             is_taken = state.orders.epoch > before.orders.epoch
-            if is_taken and state.told_epoch >= state.orders.epoch:
+            if is_taken:
                 _raise_unwritten(warned)
+            if is_taken and state.told_epoch >= state.orders.epoch:
                 return state.told_epoch
             if warned and not is_taken:
                 raise OperatorError(f"the governor of {cluster} refused: {warned[-1]}")
@@ -252,6 +255,10 @@ def _about_age(age_s: float | None) -> list[str]:
     return [f"this is what it saw {age_s:,.0f} s ago; nothing newer was heard"]
 
 
+def _about_others(seen: GovernorStatus | None) -> list[str]:
+    return [seen.contest] if seen and seen.contest else []
+
+
 def _about_orders(cluster: str, state: GovernorState, seen: GovernorStatus | None) -> list[str]:
     if state.orders.epoch > state.told_epoch:
         return ["the newest order is not in the ledger yet"]
@@ -271,9 +278,12 @@ def _since(before: tuple[str, ...], after: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _raise_unwritten(warned: tuple[str, ...]) -> None:
-    for text in warned:
-        if text.startswith(_UNWRITTEN):
-            raise WorldError(f"{text}; the governor does not know of the order: mend it, and order again")
+    about = [text for text in warned if text.startswith((_UNWRITTEN, _WRITTEN))]
+    if about and about[-1].startswith(_UNWRITTEN):
+        raise WorldError(
+            f"{about[-1]}; the governor does not know of the order, which is tried again every minute: "
+            "mend it, and order again if it should not wait"
+        )
 
 
 def _none_for(cluster: str) -> str:

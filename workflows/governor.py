@@ -7,6 +7,7 @@ the present is what the activity reported last, half a minute ago at most.
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -17,8 +18,8 @@ from temporalio.exceptions import ActivityError, is_cancelled_exception
 with workflow.unsafe.imports_passed_through():
     from lull.domain import orders, queues, signals
     from lull.domain.errors import NON_RETRYABLE, OperatorError
-    from lull.domain.governor import ordering
-    from lull.domain.governor.status import GovernorState, GovernRequest, OrderRequest
+    from lull.domain.governor import contest, ordering
+    from lull.domain.governor.status import GovernorState, GovernRequest, OrderRequest, Orders
     from lull.domain.ports import GovernorOrdersPort, GovernorPort
     from lull.domain.slice import HEARTBEAT_TIMEOUT_SECONDS
 
@@ -30,6 +31,11 @@ REPORT_SECONDS = 30.0
 HISTORY_EVENTS_MAX = 3_000
 RETRY_AFTER_SECONDS = 30.0
 """Where an operator has to mend something first, like a profile that no worker has."""
+ORDER_RETRY_SECONDS = 1.0
+ORDER_RETRY_SECONDS_MAX = 60.0
+"""Between two attempts to write orders that the ledger refused for good; doubles from the first to the second."""
+_UNTIL_WRITTEN = "orders-until-written"
+"""Patch: before it, orders that were refused for good were taken for told."""
 
 _PATIENCE = RetryPolicy(
     initial_interval=timedelta(seconds=0.2),
@@ -48,6 +54,10 @@ class GovernorWorkflow:
     def __init__(self, state: GovernorState) -> None:
         self._state = state
         self._zone = ""
+        self._refusals = 0
+        """Of the newest orders, one after the other."""
+        self._is_refused = False
+        """Whether they wait for the next attempt; those of a run that is over are tried by the next one."""
 
     @workflow.run
     async def run(self, state: GovernorState) -> None:
@@ -58,7 +68,9 @@ class GovernorWorkflow:
         try:
             while not self._is_history_long():
                 await self._govern()
-            await workflow.wait_condition(lambda: not self._is_behind and workflow.all_handlers_finished())
+            await workflow.wait_condition(
+                lambda: (not self._is_behind or self._is_refused) and workflow.all_handlers_finished()
+            )
         finally:
             obeying.cancel()
         self._state = self._state.model_copy(update={"runs": self._state.runs + 1})
@@ -72,7 +84,7 @@ class GovernorWorkflow:
         try:
             seen = await workflow.execute_activity_method(
                 GovernorPort.govern,
-                GovernRequest(cluster=self._state.cluster, seconds_max=REPORT_SECONDS),
+                GovernRequest(cluster=self._state.cluster, seconds_max=REPORT_SECONDS, origin=_origin()),
                 task_queue=queues.GOVERNOR,
                 start_to_close_timeout=timedelta(seconds=REPORT_SECONDS * 4),
                 heartbeat_timeout=timedelta(seconds=HEARTBEAT_TIMEOUT_SECONDS),
@@ -118,8 +130,29 @@ class GovernorWorkflow:
         except ActivityError as error:
             if is_cancelled_exception(error):
                 raise
-            self._warn(f"the orders could not be written: {error.cause or error}")
+            self._warn_once(f"the orders could not be written: {error.cause or error} (epoch {wanted.epoch})")
+            if workflow.patched(_UNTIL_WRITTEN):
+                await self._until_mended(wanted)
+                return
+        if self._refusals:
+            self._refusals = 0
+            self._warn(f"the orders are in the ledger now (epoch {wanted.epoch})")
         self._change(told_epoch=wanted.epoch)
+
+    async def _until_mended(self, refused: Orders) -> None:
+        """It is time for another attempt: after a while, or at once when there are newer orders."""
+        self._refusals += 1
+        pause_s = min(ORDER_RETRY_SECONDS * 2.0 ** min(self._refusals - 1, 10), ORDER_RETRY_SECONDS_MAX)
+        self._is_refused = True
+        with suppress(TimeoutError):
+            await workflow.wait_condition(
+                lambda: self._state.orders.epoch > refused.epoch,
+                timeout=pause_s,
+                timeout_summary="until refused orders are tried again",
+            )
+        self._is_refused = False
+        # Orders whose time was up meanwhile must not be written as if they held.
+        self._change(orders=ordering.expired(self._state.orders, workflow.now()))
 
     @property
     def _is_behind(self) -> bool:
@@ -133,6 +166,10 @@ class GovernorWorkflow:
 
     def _warn(self, text: str) -> None:
         self._change(warnings=(*self._state.warnings, text)[-10:])
+
+    def _warn_once(self, text: str) -> None:
+        if text not in self._state.warnings:
+            self._warn(text)
 
     def _tell(self) -> None:
         workflow.set_current_details(governor_details.markdown(self._state, workflow.now()))
@@ -196,3 +233,9 @@ class GovernorWorkflow:
             self._warn(str(error))
         else:
             self._change(orders=ordering.told(self._state.orders, order, workflow.now()))
+
+
+def _origin() -> str:
+    """The first run: what is continued as new is the same governor."""
+    info = workflow.info()
+    return contest.origin(info.namespace, info.first_execution_run_id)

@@ -34,6 +34,8 @@ def _heading(state: GovernorState) -> str:
 
 
 def _screen(seen: GovernorStatus) -> Iterator[str]:
+    if seen.contest:
+        yield f"⚠ {escaped(seen.contest)}"
     if seen.is_starved:
         yield "⚠ jobs have waited for more than a minute: the foreground stays slow without them"
     yield _facts(seen)

@@ -57,6 +57,8 @@ class Seat(GovernorPort, GovernorOrdersPort):
     asked: list[GovernRequest] = field(default_factory=list)
     left: asyncio.Event = field(default_factory=asyncio.Event)
     """Nobody governs at the moment."""
+    refuses: bool = False
+    """Orders, as a worker does that has no profile of the cluster."""
 
     @override
     @activity.defn(name="lull.govern")
@@ -80,6 +82,8 @@ class Seat(GovernorPort, GovernorOrdersPort):
     @override
     @activity.defn(name="lull.order_governor")
     async def order(self, request: OrderRequest) -> None:
+        if self.refuses:
+            raise ApplicationError("no cluster profile", type=OperatorError.type_name, non_retryable=True)
         self.ordered.append(request)
 
 
@@ -148,9 +152,17 @@ async def test_it_keeps_one_governor_at_work_and_shows_what_it_saw_last(governed
     for words in ("### stop, gate shut, enforce: canary 41 ms >= 12 ms, not ours", "| canary | 41 ms | >= 12 ms |",
                   "| orders | 2 | 1 | 0.50 | 0.40 |", f"lull governor shut {governed.cluster}"):  # fmt: skip
         assert words in details
+    assert governed.seat.asked[0].origin == f"default/{governed.handle.first_execution_run_id}"
     description = await governed.handle.describe()
     labels = {pair.key.name: pair.value for pair in description.typed_search_attributes}
     assert (labels["LullKind"], labels["LullState"], labels["LullCluster"]) == ("governor", "stop", governed.cluster)
+
+
+async def test_another_governor_of_the_same_cluster_is_shown(governed: Governed):
+    contest = "another governor has this cluster: namespace 'staging'"
+    await governed.seat.reports.put(seen(governed.cluster).model_copy(update={"contest": contest}))
+    await governed.until(lambda state: state.last is not None)
+    assert f"⚠ {contest}" in await governed.details()
 
 
 async def test_the_web_ui_offers_every_order_and_says_how_to_write_it(governed: Governed):
@@ -216,11 +228,40 @@ async def test_what_an_operator_must_mend_is_a_warning_and_not_the_end(governed:
     await governed.until(lambda state: state.told_epoch == 1)
 
 
+async def test_orders_that_the_ledger_refuses_are_tried_until_it_has_them(governed: Governed):
+    governed.seat.refuses = True
+    await governed.handle.signal("shut", "incident")
+    state = await governed.until(lambda state: len(state.warnings) == 1)
+    assert state.warnings[0] == "the orders could not be written: OperatorError: no cluster profile (epoch 1)"
+    assert state.told_epoch == 0
+    await governed.handle.signal("observe")
+    state = await governed.until(lambda state: len(state.warnings) == 2)
+    assert (state.orders.epoch, state.told_epoch) == (2, 0)
+    assert f"- {state.warnings[1]}" in await governed.details()
+    governed.seat.refuses = False
+    state = await governed.until(lambda state: state.told_epoch == 2)
+    assert [request.orders for request in governed.seat.ordered] == [state.orders]
+    assert state.warnings[-1] == "the orders are in the ledger now (epoch 2)"
+
+
+async def test_orders_whose_time_is_up_are_not_written_as_if_they_held(governed: Governed):
+    governed.seat.refuses = True
+    await governed.handle.signal("shut", {"for": "1s"})
+    await governed.until(lambda state: not state.orders.shut and state.orders.epoch == 2)
+    governed.seat.refuses = False
+    await governed.until(lambda state: state.told_epoch == 2)
+    assert [request.orders.shut for request in governed.seat.ordered] == [False]
+
+
+@pytest.mark.parametrize("refuses", [False, True])
 async def test_a_long_history_is_continued_as_new_with_all_orders(
-    temporal_client: Client, monkeypatch: pytest.MonkeyPatch
+    temporal_client: Client,
+    monkeypatch: pytest.MonkeyPatch,
+    refuses: bool,  # noqa: FBT001
 ):
+    """Also with those that the ledger refuses: a governor does not stop governing for them."""
     monkeypatch.setattr(module, "HISTORY_EVENTS_MAX", 20)
-    seat, cluster = Seat(), f"c{uuid4().hex[:8]}"
+    seat, cluster = Seat(refuses=refuses), f"c{uuid4().hex[:8]}"
     worker = Worker(
         temporal_client,
         task_queue=CONTROL,
@@ -244,4 +285,6 @@ async def test_a_long_history_is_continued_as_new_with_all_orders(
             await seat.reports.put(seen(cluster))
         state = await governed.until(lambda state: state.runs >= 2)
         assert state.orders.shut
+        seat.refuses = False
+        await governed.until(lambda state: state.told_epoch == 1)
         await over(governed.handle, seat)
