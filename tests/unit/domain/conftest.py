@@ -4,13 +4,20 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from lull.domain.job import JobSpec
 from lull.domain.kinds import parse_spec
 
-# No deadline: a busy machine is no defect. Derandomized: the same examples in every run. Thirty: all laws in ten seconds.
-settings.register_profile("lull", max_examples=30, deadline=None, derandomize=True, database=None)
+# No deadline, and no alarm when examples are made slowly: a busy machine is no defect. Derandomized: the same examples in every run. Thirty: all laws in ten seconds.
+settings.register_profile(
+    "lull",
+    max_examples=30,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 settings.load_profile("lull")
 
 FIELDS_OF_KIND: dict[str, dict[str, Any]] = {
