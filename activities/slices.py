@@ -33,7 +33,7 @@ from lull.activities.watch import View, Watch
 from lull.domain import pacing
 from lull.domain.errors import FenceLost, OperatorError, TransientError
 from lull.domain.failure import ErrorClass
-from lull.domain.governor.budget import UNGOVERNED, Leave, owed_seconds
+from lull.domain.governor.budget import UNGOVERNED, Leave, owed_seconds, rested
 from lull.domain.job import Walk
 from lull.domain.slice import Counts, PartitionSnapshot, Plan, SliceEnd, SliceReport, SliceTask, Verb
 
@@ -96,7 +96,9 @@ class Slice:
         self._credit: pacing.Credit | None = None
         self._leave: Leave = UNGOVERNED
         self._debt_s = 0.0
-        """Rest that is owed to the governor for pages already written."""
+        """Rest that is owed to the governor for pages already written; below 0 for rest beyond what was owed."""
+        self._settled_at = self._started
+        """Until when the debt is reckoned, on the monotonic clock."""
         self._waited: dict[str, float] = {}
         self._waiting_for = ""
         self._resume_after = 0.0
@@ -270,8 +272,7 @@ class Slice:
         began = time.monotonic()
         while True:
             self._leave = self._parts.budget.leave(self._parts.task.job)
-            if self._leave.share >= 1:
-                self._debt_s = 0.0
+            self._settle()
             if self._leave.is_open and self._debt_s <= 0:
                 return None
             waited = time.monotonic() - began
@@ -285,24 +286,33 @@ class Slice:
                 return end
 
     def _wait_for_leave(self) -> None:
-        leave, began = self._leave, time.monotonic()
+        leave = self._leave
         if leave.is_open:
             pace = f"governor: {leave.reason or f'{leave.share:.0%} of the time for this slice'}"
             self._wait("governor pace", pace, min(self._debt_s, _LOOK_SECONDS))
         else:
             self._wait(f"governor: {leave.label}", f"the foreground: {leave.reason}", _LOOK_SECONDS)
-        self._debt_s = max(0.0, self._debt_s - (time.monotonic() - began))
+
+    def _settle(self) -> None:
+        """Whatever has passed since the last page was rest: for its own sake, for a read, or for the turn."""
+        now = time.monotonic()
+        self._debt_s = 0.0 if self._leave.share >= 1 else rested(self._debt_s, now - self._settled_at)
+        if not self._leave.is_open:
+            self._debt_s = max(0.0, self._debt_s)
+        self._settled_at = now
 
     def _in_turn(self, page: Page) -> bool:
         """Write the page when it is this slice's turn; what it cost is owed as rest."""
         asked = time.monotonic()
         with self._parts.budget.turns.turn(self._leave.turns):
-            began = time.monotonic()
+            self._settle()
+            began = self._settled_at
             self._waited["governor pace"] = self._waited.get("governor pace", 0.0) + began - asked
             try:
                 return self._write(page)
             finally:
-                cost_s = time.monotonic() - began
+                self._settled_at = time.monotonic()
+                cost_s = self._settled_at - began
                 self._debt_s = owed_seconds(self._debt_s, cost_s, self._leave.share)
                 self._parts.budget.account.spent(self._parts.task.job, cost_s, self._adapter.ops + _LEDGER_OPS)
 

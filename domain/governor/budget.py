@@ -183,11 +183,26 @@ def _silence(told: Told, now_s: float) -> str:
 
 DEBT_SECONDS_MAX = 2.0
 """A slow page is paid for, but not for minutes."""
+SAVED_SECONDS_MAX = 0.05
+"""
+What a slice rested beyond its debt, this much at most, shortens its next rest: it waits for reads and for its turn as
+well, and a sleep is never exact. Were that lost with every page, no job would use its share, and a budget
+that is not used does not grow. More would be a burst of pages after a standstill.
+"""
 _SHARE_MIN = 0.005
 
 
+def rested(debt_s: float, passed_s: float) -> float:
+    """Return the debt after *passed_s* without a page; negative for rest that counts towards the next page's."""
+    return max(-SAVED_SECONDS_MAX, debt_s - passed_s)
+
+
 def owed_seconds(debt_s: float, cost_s: float, share: float) -> float:
-    """Return the wait that is owed after a page that cost *cost_s*, so that work is *share* of the time."""
+    """
+    Return the rest that is owed after a page that cost *cost_s*, so that work is *share* of the time.
+
+    *debt_s* is what was owed when the page began, as :func:`rested` leaves it.
+    """
     if share >= 1:
         return 0.0
     rest = cost_s * (1 / max(share, _SHARE_MIN) - 1)
