@@ -166,10 +166,7 @@ class Slice:
             end = self._told_to_stop() or self._paid() or self._allowed()
             if end is not None:
                 return end
-            page = self._next_page()
-            if page is None:
-                self._finish()
-            elif not self._in_turn(page):
+            if not self._in_turn():
                 return SliceEnd.POISON
             self._away_since = None
         return SliceEnd.DONE
@@ -301,22 +298,39 @@ class Slice:
             self._debt_s = max(0.0, self._debt_s)
         self._settled_at = now
 
-    def _in_turn(self, page: Page) -> bool:
-        """Write the page when it is this slice's turn; what it cost is owed as rest."""
+    def _in_turn(self) -> bool:
+        """Read and write a page when it is this slice's turn; what it cost is owed as rest."""
         asked = time.monotonic()
         with self._parts.budget.turns.turn(self._leave.turns):
             self._settle()
             began = self._settled_at
             self._waited["governor pace"] = self._waited.get("governor pace", 0.0) + began - asked
             try:
-                return self._write(page)
+                return self._one_page()
             finally:
                 self._settled_at = time.monotonic()
                 cost_s = self._settled_at - began
                 self._debt_s = owed_seconds(self._debt_s, cost_s, self._leave.share)
                 self._parts.budget.account.spent(self._parts.task.job, cost_s, self._adapter.ops + _LEDGER_OPS)
 
+    def _one_page(self) -> bool:
+        """The next page is committed, or nothing is left to do. Returns whether the slice may go on."""
+        page = self._next_page()
+        if page is None:
+            self._finish()
+            return True
+        return self._write(page)
+
     # -- reading ---------------------------------------------------------------------------------
+
+    @property
+    def _reads_ahead(self) -> bool:
+        """
+        Whether the next page is read while this one is written.
+
+        Not where the time is rationed: what runs beside our own page takes a second core from the foreground.
+        """
+        return self._rate() is None and self._leave.share >= 1
 
     def _next_page(self) -> Page | None:
         page, self._again = self._again, None
@@ -330,7 +344,7 @@ class Slice:
         assert self._ahead is not None
         page = self._ahead.page.result()
         self._ahead = None
-        if page is not None and not page.last and rate is None:
+        if page is not None and not page.last and self._reads_ahead:
             self._read_ahead(page.upto, docs)
         return page
 

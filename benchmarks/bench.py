@@ -106,6 +106,8 @@ class Lab:
         self._load = list(load)
         self._grace_s = grace_s
         self.governor = governor
+        self.has_governors = True
+        """Whether workers bring a governor's process; without one somebody else must publish budgets."""
         self._mongo: MongoClient[Document] | None = None
         self._foregrounds: list[Foreground] = []
         self.stack = Stack(
@@ -334,6 +336,8 @@ class Worker:
         command = [sys.executable, "-m", "lull", "worker", "--log-format", "json"]
         if self.slots is not None:
             command += ["--slots", str(self.slots)]
+        if not self._lab.has_governors:
+            command.append("--no-governor")
         with self.log.open("ab") as log:
             self._process = process.start(command, log=log, environment=self._lab.environment, folder=ROOT)
 

@@ -13,6 +13,7 @@ from benchmarks.bench import Lab, Machine
 from benchmarks.beside.part_cost import part_cost
 from benchmarks.beside.part_fair import part_fair
 from benchmarks.beside.part_foreign import part_foreign
+from benchmarks.beside.part_frontier import part_frontier
 from benchmarks.beside.part_idle import part_idle
 from benchmarks.beside.part_kinds import part_kinds
 from benchmarks.beside.part_p99 import part_long, part_p99
@@ -24,6 +25,7 @@ from benchmarks.beside.stage import Result, Stage
 PARTS: dict[str, Callable[[Stage], Awaitable[Result]]] = {
     "p99": part_p99,
     "long": part_long,
+    "frontier": part_frontier,
     "kinds": part_kinds,
     "side": part_side,
     "surge": part_surge,

@@ -96,7 +96,9 @@ def _segment_row(segments: tuple[Segment, Segment], pair: Pair) -> dict[str, Any
     return sides
 
 
-async def hold(stage: Stage, foreground_rate: float, arms: Sequence[tuple[Arm, int]]) -> list[Score]:
+async def hold(
+    stage: Stage, foreground_rate: float, arms: Sequence[tuple[Arm, int]], *, has_governor: bool = True
+) -> list[Score]:
     """Return every arm's score after so many pairs each, under one foreground."""
     stage.lab.settle()
     foreground = stage.lab.start_foreground(ORDERS, rate=foreground_rate, seconds=FOREGROUND_SECONDS_MAX)
@@ -105,7 +107,8 @@ async def hold(stage: Stage, foreground_rate: float, arms: Sequence[tuple[Arm, i
     scores: list[Score] = []
     for arm, pairs in arms:
         arm.tune({score.arm: score.docs_per_second for score in scores})
-        scores.append(Score(arm.name, foreground_rate, await stage.alternate(arm, pairs)))
+        segments = await stage.alternate(arm, pairs, has_governor=has_governor)
+        scores.append(Score(arm.name, foreground_rate, segments))
         bench.console.print(f"  {arm.name}: {scores[-1].docs_per_second:,.0f} documents a second")
     report = await asyncio.to_thread(foreground.stop)
     for score in scores:

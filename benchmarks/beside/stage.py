@@ -158,11 +158,14 @@ class Stage:
             await asyncio.sleep(LOOK_SECONDS)
         await arm.end()
 
-    async def alternate(self, arm: Arm, pairs: int) -> list[tuple[Segment, Segment]]:
+    async def alternate(self, arm: Arm, pairs: int, *, has_governor: bool = True) -> list[tuple[Segment, Segment]]:
         """Return so many pairs of segments, with the arm and without it; every other pair begins without."""
-        await self.govern(arm.mode)
+        if has_governor:
+            await self.govern(arm.mode)
+        elif self.lab.governor is not arm.mode:
+            await asyncio.to_thread(self.lab.govern, arm.mode)
         await asyncio.sleep(WARM_SECONDS)
-        if arm.mode is Mode.ENFORCE:
+        if arm.mode is Mode.ENFORCE and has_governor:
             await self._learn(arm)
         found = []
         for number in range(pairs):
