@@ -137,7 +137,10 @@ class Decider:
     def taught(cls, learned: Mapping[str, Any], began_s: float) -> "Decider":
         """Return one that knows what an earlier one had :meth:`learned`; anything may be missing."""
         bases = {kind: Base().learned([float(ms) for ms in learned.get(kind.value, [])]) for kind in Kind}
-        hold_ms, ceiling = float(learned.get("hold_ms") or law.HOLD_MS), float(learned.get("ceiling") or law.DUTY_BUSY)
+        hold_ms, ceiling = (
+            float(learned.get("hold_ms") or law.HOLD_MS),
+            float(learned.get("ceiling") or law.CEILING_START),
+        )
         return cls(Listener(began_s, bases), Pace(hold_ms=hold_ms, ceiling=ceiling))
 
 

@@ -25,6 +25,8 @@ HOLD_FROM = 0.4
 SHED_FROM = 0.7
 # --- duty ---
 DUTY_START = 0.25
+CEILING_START = 0.1
+"""On a cluster of which nothing is known: what is too little is felt by nobody, and grows."""
 DUTY_BUSY = 1.0
 """Beside a foreground, one page at a time; more only on evidence that nobody feels it."""
 DUTY_MIN = 0.02
@@ -45,15 +47,20 @@ RAISE_AFTER_CUT_S = 3.0
 """A cut needs this long to show."""
 # --- pages ---
 HOLD_MS = 10.0
-HOLD_MS_MIN = 4.0
+HOLD_MS_MIN = 2.0
 HOLD_MS_MAX = 14.0
-DOCS_BUSY = 1_000
+DOCS_BUSY = 200
+"""A page is a burst of the server's processor time: what is shorter than a scheduler's slice hardly delays others."""
 UNLIMITED_DOCS = 1_000_000
 UNLIMITED_HOLD_MS = 1_000.0
 UNLIMITED_TURNS = 64
 HOLD_STEP = 0.7
 # --- evidence ---
 LESSEN_MOST = 0.25
+LESSEN = 0.8
+"""What is probably too much, and not surely."""
+AIM_PART = 0.5
+"""Of the inflation that is allowed: growth ends there, because what is measured is uncertain."""
 WIDEN = 1.3
 WIDEN_SURE = 2.0
 """What surely does no harm comes back quickly; what probably does none, slowly."""
@@ -159,7 +166,7 @@ class Pace:
 
     duty: float = DUTY_START
     hold_ms: float = HOLD_MS
-    ceiling: float = DUTY_BUSY
+    ceiling: float = CEILING_START
     """Up to which duty grows by itself; moved by evidence alone, and kept from one job to the next."""
     is_ramping: bool = True
     is_quiet: bool = False
@@ -398,7 +405,7 @@ def _paced(pace: Pace, view: View, aim: Aim) -> Pace:
 
 def _by_evidence(pace: Pace, view: View, aim: Aim) -> Pace:
     """
-    Smaller pages and fewer when our share is surely too much, larger and more when it is not.
+    Fewer pages and smaller ones when our share is too much, more and larger when it is surely not.
 
     What we add to the tail grows with the work: a ceiling that adds three times too much is cut to a
     third, as far as one step may go.
@@ -407,29 +414,26 @@ def _by_evidence(pace: Pace, view: View, aim: Aim) -> Pace:
     if own is None or view.now_s - pace.evidence_since_s < EVIDENCE_S:
         return pace
     anew = replace(pace, evidence_since_s=view.now_s)
+    wanted = 1 + AIM_PART * (aim.inflation - 1)
     if own.low > aim.inflation:
-        return _lessened(anew, (aim.inflation - 1) / (own.ratio - 1))
-    if not _is_limiting(pace, view):
+        return _lessened(anew, min(CUT, max(LESSEN_MOST, (wanted - 1) / (own.ratio - 1))))
+    if own.ratio > aim.inflation:
+        return _lessened(anew, LESSEN)
+    if own.ratio > wanted or not _is_limiting(pace, view):
         return pace
-    if own.high < aim.inflation:
-        return _widened(anew, view, WIDEN_SURE)
-    return _widened(anew, view, WIDEN) if own.ratio < aim.inflation and pace.ceiling < DUTY_BUSY else pace
+    return _widened(anew, view, is_sure=own.high < aim.inflation)
 
 
-def _lessened(pace: Pace, wanted: float) -> Pace:
-    steady = replace(pace, is_ramping=False, hold_ms=max(HOLD_MS_MIN, pace.hold_ms * HOLD_STEP))
-    if wanted > CUT and pace.hold_ms > HOLD_MS_MIN:
-        return steady
-    cut = _cut(steady, pace.evidence_since_s, min(CUT, max(LESSEN_MOST, wanted)))
-    return replace(cut, ceiling=cut.duty)
+def _lessened(pace: Pace, factor: float) -> Pace:
+    cut = _cut(pace, pace.evidence_since_s, factor)
+    return replace(cut, ceiling=cut.duty, is_ramping=False, hold_ms=max(HOLD_MS_MIN, pace.hold_ms * HOLD_STEP))
 
 
-def _widened(pace: Pace, view: View, factor: float) -> Pace:
+def _widened(pace: Pace, view: View, *, is_sure: bool) -> Pace:
+    wider = replace(pace, hold_ms=min(HOLD_MS_MAX, pace.hold_ms / HOLD_STEP))
     if pace.ceiling < DUTY_BUSY:
-        return replace(pace, ceiling=min(DUTY_BUSY, pace.ceiling * factor))
-    if pace.hold_ms < HOLD_MS_MAX:
-        return replace(pace, hold_ms=min(HOLD_MS_MAX, pace.hold_ms / HOLD_STEP))
-    return replace(pace, ceiling=min(float(view.live), pace.ceiling * RAISE))
+        return replace(wider, ceiling=min(DUTY_BUSY, pace.ceiling * (WIDEN_SURE if is_sure else WIDEN)))
+    return replace(wider, ceiling=min(float(view.live), pace.ceiling * RAISE)) if is_sure else wider
 
 
 def _by_zone(pace: Pace, view: View) -> Pace:

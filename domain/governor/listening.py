@@ -2,7 +2,7 @@
 What the canary's operations teach: the tail of this moment, what is normal without us, and our share in the tail.
 
 Pure: operations and moments arrive as arguments. Which operations teach what depends on what the governor had
-decided when they ended: beside our pages they are one arm of a comparison, in blank windows the other.
+decided when they ended: beside our pages they are one arm of a comparison, without them the other.
 """
 
 from collections import deque
@@ -23,14 +23,10 @@ TAIL_SECONDS = 0.75
 TAIL_OPS_MIN = 10
 P99_SECONDS = 10.0
 ON_SECONDS = 60.0
-OFF_SECONDS = 300.0
-OFF_MIN = 150
-"""Of operations in blank windows; fewer are no tail to compare with."""
 SHARE_SECONDS = 1.0
 """Between two comparisons: they sort thousands of operations."""
 RECENT_KEPT_MAX = 400
 ON_KEPT_MAX = 4_000
-OFF_KEPT_MAX = 800
 DRIFT_OPS = 200
 """Ten seconds at full rate: what the foreground has been lately."""
 
@@ -46,14 +42,10 @@ class Lesson(StrEnum):
     """What an operation teaches."""
 
     NORMAL = "normal"  # what is normal; not while the tail says that the foreground is unwell
-    WITHOUT = "without"  # the tail in blank windows
     BESIDE = "beside"  # the tail beside our pages
 
 
-_TEACHES = {
-    (Phase.OFF, Zone.IDLE): frozenset({Lesson.NORMAL}),
-    (Phase.OFF, Zone.BLANK): frozenset({Lesson.NORMAL, Lesson.WITHOUT}),
-}
+_WITHOUT_US = {(Phase.OFF, Zone.IDLE), (Phase.OFF, Zone.BLANK)}
 
 
 def lessons(was: Decision | None) -> frozenset[Lesson]:
@@ -64,26 +56,24 @@ def lessons(was: Decision | None) -> frozenset[Lesson]:
     Pages without limits, beside nobody, tell nothing of pages beside a foreground.
     """
     if was is None:
-        return _TEACHES[Phase.OFF, Zone.IDLE]
+        return frozenset({Lesson.NORMAL})
     if was.phase is Phase.ON and was.zone is not Zone.QUIET:
         return frozenset({Lesson.BESIDE})
-    return _TEACHES.get((was.phase, was.zone), frozenset())
+    return frozenset({Lesson.NORMAL} if (was.phase, was.zone) in _WITHOUT_US else ())
 
 
 class Listener:
     """Hears the canary; ``hear`` first in every tick, whatever is asked after it is of that moment."""
 
-    def __init__(self, began_s: float, bases: Mapping[Kind, Base] | None = None, *, without_min: int = OFF_MIN) -> None:
+    def __init__(self, began_s: float, bases: Mapping[Kind, Base] | None = None) -> None:
         self.bases: dict[Kind, Base] = dict.fromkeys(Kind, Base()) | dict(bases or {})
         self.recent: dict[Kind, deque[Op]] = {kind: deque(maxlen=RECENT_KEPT_MAX) for kind in Kind}
         """Operations that have ended, oldest first."""
-        self._without_min = without_min
         self._began_s = began_s
         self._now_s = began_s
         self._under_way: dict[Kind, list[Op]] = {kind: [] for kind in Kind}
         self._beside: deque[tuple[float, float]] = deque(maxlen=ON_KEPT_MAX)
         """Moment and latency as a multiple of the base's limit."""
-        self._without: deque[tuple[float, float]] = deque(maxlen=OFF_KEPT_MAX)
         self._share: Share | None = None
         self._share_s = float("-inf")
 
@@ -114,11 +104,8 @@ class Listener:
         limit = self.bases[kind].limit_ms
         if Lesson.NORMAL in taught:
             self.bases[kind] = self.bases[kind].learned(latencies)
-        if limit is None:
-            return
-        for lesson, kept in ((Lesson.WITHOUT, self._without), (Lesson.BESIDE, self._beside)):
-            if lesson in taught:
-                kept.extend((self._now_s, ms / limit) for ms in latencies)
+        if limit is not None and Lesson.BESIDE in taught:
+            self._beside.extend((self._now_s, ms / limit) for ms in latencies)
 
     def begin_anew(self) -> None:
         """What was measured beside our pages is forgotten: they are others from now on."""
@@ -172,14 +159,14 @@ class Listener:
         """
         Return our share in the tail as it was compared at most a second ago; None while too little is known.
 
-        Without us is in blank windows. Until there were some, what was normal before the job must do.
+        What it is without us is what is normal: some twenty blank windows. A few of them alone are no
+        tail to compare with: one stall of the host's in a window, and anything looks harmless for minutes.
         """
         now_s = self._now_s
         if now_s - self._share_s >= SHARE_SECONDS:
             self._share_s = now_s
             beside = [excess for at_s, excess in self._beside if now_s - at_s <= ON_SECONDS]
-            without = [excess for at_s, excess in self._without if now_s - at_s <= OFF_SECONDS]
-            self._share = self._in_ms(compare(beside, without if len(without) >= self._without_min else self._normal()))
+            self._share = self._in_ms(compare(beside, self._normal()))
         return self._share
 
     def _in_ms(self, share: Share | None) -> Share | None:

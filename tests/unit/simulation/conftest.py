@@ -14,6 +14,7 @@ from math import exp
 
 import pytest
 
+from lull.domain.governor import law
 from lull.domain.governor.baseline import Base, Op, quantile
 from lull.domain.governor.budget import Budget, Mode, Told, leave, owed_seconds
 from lull.domain.governor.deciding import Decider, Heard, Publication, Seen, Terms
@@ -29,8 +30,6 @@ CALM_MS = {Kind.READ: 2.0, Kind.WRITE: 6.0}
 OPS_PER_WORK_SECOND = 100.0
 """Of ours, as the server counts them."""
 
-WITHOUT_MIN = 40
-"""Operations in blank windows that are compared with; the real governor falls back on its base for four times as long."""
 
 Curve = Callable[[float], float]
 
@@ -219,9 +218,9 @@ class Governor:
     dice: random.Random
     probes: dict[Kind, Probe]
     jobs: dict[str, Claim]
-    aim: Aim = field(default_factory=lambda: Aim(inflation=1.6))
+    aim: Aim = field(default_factory=lambda: Aim(inflation=4.0))
     may_blank: bool = True
-    decider: Decider = field(default_factory=lambda: Decider(Listener(0.0, without_min=WITHOUT_MIN)))
+    decider: Decider = field(default_factory=lambda: Decider(Listener(0.0)))
     ledger: Budget | None = None
     sequence: int = 0
     story: list[Said] = field(default_factory=list)
@@ -311,8 +310,11 @@ class World:
     """Whether the governor says nothing."""
     others: Callable[[float], list[Reading]] = lambda _: []
     may_blank: bool = True
-    aim: Aim = field(default_factory=lambda: Aim(inflation=1.6))
+    aim: Aim = field(default_factory=lambda: Aim(inflation=4.0))
+    """More than is ever measured: where nothing else is said, evidence has nothing to cut."""
     is_learned: bool = True
+    """Whether it is known what is normal for the canary."""
+    ceiling: float = law.DUTY_BUSY
     is_governed: bool = True
     noise: float = 0.15
     stalls_per_s: float = 0.05
@@ -330,6 +332,7 @@ class World:
         )
         self.probes = {kind: Probe(kind) for kind in Kind}
         self.governor = Governor(self.dice, self.probes, self.jobs, self.aim, self.may_blank)
+        self.governor.decider.pace = Pace(ceiling=self.ceiling)
         slices = [Slice(claim.job) for claim in self.jobs.values() for _ in range(claim.slices)]
         count = len(self.clocks_ahead_s)
         self.workers = [

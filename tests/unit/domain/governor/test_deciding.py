@@ -32,7 +32,7 @@ def test_workers_are_told_what_was_decided_and_divided():
     terms = {"heavy": Terms(weight=3.0), "light": Terms()}
     verdict = decider().decide(10.0, heard(10.0), replace(WORK, slices={"light": 1, "heavy": 1}, terms=terms))
     budget = verdict.budget
-    assert (budget.is_open, budget.duty, budget.mode) == (True, law.DUTY_START, Mode.ENFORCE)
+    assert (budget.is_open, budget.duty, budget.mode) == (True, law.CEILING_START, Mode.ENFORCE)
     assert [share.job for share in budget.shares] == ["heavy", "light"]
     assert budget.shares[0].duty == pytest.approx(3 * budget.shares[1].duty)
 

@@ -15,11 +15,15 @@ from lull.domain.governor.law import Aim, Decision, Pace, Phase, View, Zone
 from lull.domain.governor.readings import SIGNALS, Effect, Reading, Stale
 
 BASE_MS = 10.0
+TOLERANT = Pace(ceiling=law.DUTY_BUSY)
+"""What was learned on a cluster that bears a page at a time."""
 WELL = {"canary": 0.3, "opens": 0.5, "used": 1.0, "foreground_ops": 300.0, "live": 2}
 SURGE = {"canary": 2.0, "opens": 3.0}
 SURELY_TOO_MUCH = Share(1.8, 1.5, 2.2, 4.0)
 A_LITTLE_TOO_MUCH = Share(1.13, 1.11, 1.15, 0.4)
-PROBABLY_FINE = Share(1.05, 0.8, 1.6, 0.2)
+PROBABLY_TOO_MUCH = Share(1.15, 0.98, 1.4, 0.4)
+NEARLY_TOO_MUCH = Share(1.08, 0.8, 1.6, 0.2)
+PROBABLY_FINE = Share(1.04, 0.8, 1.6, 0.2)
 SURELY_FINE = Share(1.0, 0.9, 1.05, 0.0)
 
 
@@ -28,7 +32,7 @@ class Governor:
     """Sees the same for a while, ten times a second."""
 
     ticks: int = 1_000
-    pace: Pace = field(default_factory=Pace)
+    pace: Pace = TOLERANT
     said: list[Decision] = field(default_factory=list)
     paces: list[Pace] = field(default_factory=list)
     aim: Aim = field(default_factory=Aim)
@@ -623,22 +627,39 @@ def test_a_base_that_cannot_be_learned_holds_a_job_up_for_seconds_not_for_ever()
 # -- our own share --------------------------------------------------------------------------------
 
 
-def test_a_share_that_is_a_little_too_large_makes_pages_smaller_before_fewer():
+def test_on_a_cluster_of_which_nothing_is_known_pages_are_few_until_there_is_evidence():
+    governor = Governor(pace=Pace())
+    governor.see(120.0)
+    assert {decision.duty for decision in governor.said} == {law.CEILING_START}
+    governor.see(law.EVIDENCE_S, own=SURELY_FINE, used=law.CEILING_START)
+    assert governor.pace.ceiling == law.CEILING_START * law.WIDEN_SURE
+    governor.see(3 * law.EVIDENCE_S, own=SURELY_FINE)
+    assert governor.pace.duty == law.DUTY_BUSY
+
+
+@pytest.mark.parametrize(
+    ("own", "factor"),
+    [
+        (SURELY_TOO_MUCH, law.LESSEN_MOST),
+        (A_LITTLE_TOO_MUCH, (1.05 - 1) / (1.13 - 1)),
+        (PROBABLY_TOO_MUCH, law.LESSEN),
+        (NEARLY_TOO_MUCH, 1.0),
+        (PROBABLY_FINE, 1.0),  # already at one page at a time
+    ],
+)
+def test_a_share_that_is_too_large_makes_pages_fewer_in_proportion(own: Share, factor: float):
+    """Sixteen times the aim: a quarter, as far as one step goes."""
     governor = running()
-    governor.see(3 * law.EVIDENCE_S - 2, own=A_LITTLE_TOO_MUCH)
+    governor.see(law.EVIDENCE_S, own=own)
+    assert governor.pace.ceiling == pytest.approx(factor)
+    assert governor.pace.duty <= governor.pace.ceiling
+
+
+def test_pages_that_get_fewer_get_smaller_too():
+    governor = running()
+    governor.see(4 * law.EVIDENCE_S, own=SURELY_TOO_MUCH)
     holds = sorted({pace.hold_ms for pace in governor.paces}, reverse=True)
-    assert holds == pytest.approx([10.0, 7.0, 4.9, 4.0])
-    assert {pace.ceiling for pace in governor.paces} == {law.DUTY_BUSY}
-    governor.see(law.EVIDENCE_S, own=A_LITTLE_TOO_MUCH)
-    assert governor.pace.ceiling == pytest.approx(law.CUT)
-
-
-def test_a_share_that_is_far_too_large_makes_pages_fewer_in_proportion_at_once():
-    """Eight times what is wanted: a quarter, as far as one step goes."""
-    governor = running()
-    governor.see(law.EVIDENCE_S, own=SURELY_TOO_MUCH)
-    assert governor.pace.hold_ms < law.HOLD_MS
-    assert governor.pace.duty == governor.pace.ceiling == law.LESSEN_MOST
+    assert holds[:4] == pytest.approx([10.0, 7.0, 4.9, 3.43])
 
 
 def test_pages_never_get_fewer_than_the_least_by_evidence():

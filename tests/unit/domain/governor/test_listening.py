@@ -8,12 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lull.domain.governor import law
-from lull.domain.governor.baseline import Base, Op
+from lull.domain.governor.baseline import SAMPLES_MAX, Base, Op
 from lull.domain.governor.law import Decision, Phase, Zone
 from lull.domain.governor.listening import (
     DRIFT_OPS,
     LEARN_SECONDS,
-    OFF_MIN,
     ON_SECONDS,
     TAIL_OPS_MIN,
     TAIL_SECONDS,
@@ -52,7 +51,7 @@ def hear(one: Listener, now_s: float, latencies: Sequence[float], was: Decision 
 def test_without_pages_normal_is_learned_in_blank_windows_and_while_there_is_no_job():
     taught = {(p, z): lessons(decision(p, z)) for p, z in product(Phase, Zone)}
     assert taught[Phase.OFF, Zone.IDLE] == {Lesson.NORMAL}
-    assert taught[Phase.OFF, Zone.BLANK] == {Lesson.NORMAL, Lesson.WITHOUT}
+    assert taught[Phase.OFF, Zone.BLANK] == {Lesson.NORMAL}
     assert {place for place, found in taught.items() if Lesson.NORMAL in found} == {
         (Phase.OFF, Zone.IDLE),
         (Phase.OFF, Zone.BLANK),
@@ -96,9 +95,11 @@ def test_nothing_is_normal_beside_pages_or_a_shut_gate(was: Decision):
 
 def test_an_operation_is_not_measured_by_what_it_teaches():
     one = Listener(0.0)
-    hear(one, 1.0, [5.0] * OFF_MIN, BLANK)
-    assert one._without == type(one._without)()
+    hear(one, 1.0, [5.0] * SAMPLES_MAX, WORKING)
+    assert not one.bases[Kind.READ].is_known
+    hear(one, 1.1, [5.0] * SAMPLES_MAX, BLANK)
     assert one.bases[Kind.READ].is_known
+    assert one.share() is None
 
 
 # -- the tail ----------------------------------------------------------------------------------------
@@ -170,7 +171,7 @@ def test_the_p99_needs_a_quarter_of_its_operations():
 # -- our share ---------------------------------------------------------------------------------------
 
 
-def test_until_there_were_blank_windows_the_base_is_what_is_without_us():
+def test_our_share_is_what_exceeds_what_is_normal():
     one = listener()
     hear(one, 1.0, [12.0] * 200, WORKING)
     share = one.share()
@@ -178,14 +179,24 @@ def test_until_there_were_blank_windows_the_base_is_what_is_without_us():
     assert (share.ratio, share.ours_ms) == (pytest.approx(2.0), pytest.approx(6.0))
 
 
-def test_enough_blank_windows_replace_what_was_normal_before():
-    """A foreground that has become slow by itself: beside our pages it is four times the base, and not for us."""
+def test_some_blank_windows_replace_what_was_normal_before():
+    """A foreground that has become slower by itself: beside our pages it is half as slow again, and not for us."""
     one = listener()
-    hear(one, 1.0, [24.0] * OFF_MIN, BLANK)
-    hear(one, 2.0, [24.0] * 200, WORKING)
+    for kind in Kind:
+        one.hear(1.0, {kind: [Op(0.9, 9.0)] * SAMPLES_MAX}, {}, BLANK)
+    hear(one, 2.0, [9.0] * 200, WORKING)
     share = one.share()
     assert share is not None
     assert share.ratio == pytest.approx(1.0)
+
+
+def test_a_stall_in_a_blank_window_makes_nothing_look_harmless():
+    one = listener()
+    hear(one, 1.0, [6.0] * 40 + [11.0] * 8, BLANK)
+    hear(one, 2.0, [12.0] * 200, WORKING)
+    share = one.share()
+    assert share is not None
+    assert share.ratio == pytest.approx(2.0)
 
 
 def test_it_is_compared_once_a_second_and_forgets_what_is_older_than_a_minute():
