@@ -386,11 +386,11 @@ def _quiet(seen: Watched, full: Bounds) -> Pace | None:
 
 def _unlearned(seen: Watched, standing: Standing, asked: Asked) -> Pace:
     high = max(standing.ceiling, law.DUTY_MIN)
-    low = _mine(min(law.DUTY_START, high), standing, asked)
+    low = _mine(min(law.CEILING_START, high), standing, asked)
     ops = "" if seen.foreground_ops is None else f" ({seen.foreground_ops:.0f} operations a second)"
     basis = (
         f"{minutes(seen.span_s)} of samples, no job beside this foreground{ops} in them: "
-        f"from where the governor begins, {law.DUTY_START:.0%}, to its ceiling, {high:.0%}"
+        f"from where the governor begins, {law.CEILING_START:.0%}, to its ceiling, {high:.0%}"
     )
     unknown = f"what pace this foreground allows: {_START}"
     return Pace(Bounds(low=low, high=max(low, high)), 0.0, BLANK_PART, basis, is_measured=False, unknown=unknown)

@@ -141,7 +141,7 @@ class Decider:
             float(learned.get("hold_ms") or law.HOLD_MS),
             float(learned.get("ceiling") or law.CEILING_START),
         )
-        return cls(Listener(began_s, bases), Pace(hold_ms=hold_ms, ceiling=ceiling))
+        return cls(Listener(began_s, bases), Pace(hold_ms=hold_ms, ceiling=ceiling, is_exploring=not learned))
 
 
 def aimed(objective: Objective) -> Aim:

@@ -63,7 +63,7 @@ AIM_PART = 0.5
 """Of the inflation that is allowed: growth ends there, because what is measured is uncertain."""
 WIDEN = 1.3
 WIDEN_SURE = 2.0
-"""What surely does no harm comes back quickly; what probably does none, slowly."""
+"""What surely does no harm comes back quickly, and so does what has never done any; what probably does none, slowly."""
 # --- the gate ---
 CALM_S = 0.5
 """The tail must have been well for so long before the gate opens."""
@@ -168,6 +168,8 @@ class Pace:
     hold_ms: float = HOLD_MS
     ceiling: float = CEILING_START
     """Up to which duty grows by itself; moved by evidence alone, and kept from one job to the next."""
+    is_exploring: bool = True
+    """Evidence has not yet found too much: the ceiling doubles until it does."""
     is_ramping: bool = True
     is_quiet: bool = False
     mute_since_s: float | None = None
@@ -426,13 +428,15 @@ def _by_evidence(pace: Pace, view: View, aim: Aim) -> Pace:
 
 def _lessened(pace: Pace, factor: float) -> Pace:
     cut = _cut(pace, pace.evidence_since_s, factor)
-    return replace(cut, ceiling=cut.duty, is_ramping=False, hold_ms=max(HOLD_MS_MIN, pace.hold_ms * HOLD_STEP))
+    hold_ms = max(HOLD_MS_MIN, pace.hold_ms * HOLD_STEP)
+    return replace(cut, ceiling=cut.duty, is_ramping=False, is_exploring=False, hold_ms=hold_ms)
 
 
 def _widened(pace: Pace, view: View, *, is_sure: bool) -> Pace:
     wider = replace(pace, hold_ms=min(HOLD_MS_MAX, pace.hold_ms / HOLD_STEP))
     if pace.ceiling < DUTY_BUSY:
-        return replace(wider, ceiling=min(DUTY_BUSY, pace.ceiling * (WIDEN_SURE if is_sure else WIDEN)))
+        factor = WIDEN_SURE if is_sure or pace.is_exploring else WIDEN
+        return replace(wider, ceiling=min(DUTY_BUSY, pace.ceiling * factor))
     return replace(wider, ceiling=min(float(view.live), pace.ceiling * RAISE)) if is_sure else wider
 
 

@@ -29,7 +29,7 @@ from lull.domain.forecast import (
     watched,
 )
 from lull.domain.governor.budget import Mode
-from lull.domain.governor.law import DUTY_BUSY, DUTY_MIN, DUTY_START, QUIET_OPS
+from lull.domain.governor.law import CEILING_START, DUTY_BUSY, DUTY_MIN, QUIET_OPS
 from lull.domain.report import Condition, Felt
 from lull.domain.samples import Latencies, Sample
 
@@ -166,8 +166,8 @@ OFF, OBSERVE = Standing(Mode.OFF), Standing(Mode.OBSERVE, is_heard=True)
         (beside(0.5, shut=0.25, blank=0.25), HEARD, 0.25, 0.25, "with jobs beside the foreground"),
         (beside(0.6), HEARD._replace(other_weights=2.0), 0.2, 0.6, "with jobs beside the foreground"),
         (beside(8.0), HEARD, 2.0, 2.0, "with jobs beside the foreground"),
-        (beside(0.5, beside=DUTY_SAMPLES_MIN - 1), HEARD, DUTY_START, DUTY_BUSY, "no job beside this foreground"),
-        (UNLEARNED, HEARD._replace(ceiling=0.8), DUTY_START, 0.8, f"from where the governor begins, {DUTY_START:.0%}, to its ceiling, 80%"),
+        (beside(0.5, beside=DUTY_SAMPLES_MIN - 1), HEARD, CEILING_START, DUTY_BUSY, "no job beside this foreground"),
+        (UNLEARNED, HEARD._replace(ceiling=0.8), CEILING_START, 0.8, f"from where the governor begins, {CEILING_START:.0%}, to its ceiling, 80%"),
         (UNLEARNED, HEARD._replace(ceiling=0.05), 0.05, 0.05, "its ceiling, 5%"),
         (Watched(), HEARD, DUTY_MIN, DUTY_BUSY, "no samples yet"),
         (UNLEARNED, Standing(Mode.ENFORCE), DUTY_MIN, DUTY_BUSY, "no governor has watched this cluster lately"),

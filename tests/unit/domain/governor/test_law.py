@@ -655,6 +655,17 @@ def test_a_share_that_is_too_large_makes_pages_fewer_in_proportion(own: Share, f
     assert governor.pace.duty <= governor.pace.ceiling
 
 
+def test_until_it_was_too_much_once_the_ceiling_doubles_and_then_it_grows_by_a_third():
+    governor = Governor(pace=Pace())
+    governor.see(2 * law.EVIDENCE_S + 1, own=PROBABLY_FINE)
+    assert governor.pace.ceiling == pytest.approx(law.CEILING_START * 2**2)
+    governor.see(law.EVIDENCE_S, own=PROBABLY_TOO_MUCH)
+    cut = governor.pace.ceiling
+    assert cut == pytest.approx(law.CEILING_START * 2**2 * law.LESSEN)
+    governor.see(law.EVIDENCE_S, own=PROBABLY_FINE)
+    assert governor.pace.ceiling == pytest.approx(cut * law.WIDEN)
+
+
 def test_pages_that_get_fewer_get_smaller_too():
     governor = running()
     governor.see(4 * law.EVIDENCE_S, own=SURELY_TOO_MUCH)
