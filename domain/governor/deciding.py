@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from lull.domain.governor import law, readings
 from lull.domain.governor.baseline import Base, Op
 from lull.domain.governor.budget import PUBLISH_SECONDS, Budget, JobShare, Mode
-from lull.domain.governor.law import Aim, Decision, Pace, View
+from lull.domain.governor.law import Aim, Decision, Pace, View, Zone
 from lull.domain.governor.listening import Kind, Listener
 from lull.domain.governor.objective import Objective
 from lull.domain.governor.readings import Reading
@@ -89,6 +89,8 @@ class Decider:
         aim = aimed(seen.objective)
         view = self._view(now_s, seen, aim)
         self.pace, self.decision = law.decide(self.pace, view, aim)
+        if was is not None and was.is_open and self.decision.zone is Zone.STOP:
+            self.listener.disown()
         if self.pace.evidence_since_s == now_s:
             self.listener.begin_anew()
         if self.decision.may_drift:

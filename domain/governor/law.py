@@ -47,7 +47,8 @@ RAISE_AFTER_CUT_S = 3.0
 """A cut needs this long to show."""
 # --- pages ---
 HOLD_MS = 10.0
-HOLD_MS_MIN = 2.0
+HOLD_MS_MIN = 6.0
+"""Of shorter pages the commit and the ledger are most of the cost: more of them hurt more than fewer longer ones."""
 HOLD_MS_MAX = 14.0
 DOCS_BUSY = 200
 """A page is a burst of the server's processor time: what is shorter than a scheduler's slice hardly delays others."""

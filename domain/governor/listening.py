@@ -21,6 +21,8 @@ LEARN_SECONDS = 1.5
 """At first the canary sings at full rate: a base from the idle rate would take ten seconds."""
 TAIL_SECONDS = 0.75
 TAIL_OPS_MIN = 10
+SURGE_SECONDS = 1.5
+"""From a surge's beginning to the gate's answer, with room."""
 P99_SECONDS = 10.0
 ON_SECONDS = 60.0
 SHARE_SECONDS = 1.0
@@ -110,6 +112,11 @@ class Listener:
     def begin_anew(self) -> None:
         """What was measured beside our pages is forgotten: they are others from now on."""
         self._beside.clear()
+
+    def disown(self) -> None:
+        """What was heard last beside our pages was somebody's surge, and no measure of them: a gate has just shut."""
+        while self._beside and self._now_s - self._beside[-1][0] <= SURGE_SECONDS:
+            self._beside.pop()
 
     def drift(self) -> None:
         """What is normal has moved a step towards what the foreground has been lately."""

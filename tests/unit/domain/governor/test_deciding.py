@@ -45,6 +45,16 @@ def test_a_slow_canary_shuts_the_gate_in_the_same_tick():
     assert verdict.budget.label == "canary"
 
 
+def test_what_shut_the_gate_is_nobodys_evidence_against_our_pages():
+    one = decider()
+    for tick in range(100, 110):
+        one.decide(tick / 10, heard(tick / 10), WORK)
+    one.decide(13.0, heard(13.0, 200.0), WORK)
+    share = one.decide(14.1, Heard({}, {}), WORK).view.own
+    assert share is not None
+    assert share.ratio == pytest.approx(1.0, abs=0.3)
+
+
 def test_an_order_reaches_workers_with_its_reason():
     verdict = decider().decide(10.0, heard(10.0), replace(WORK, ordered_shut="shut by ann"))
     assert (verdict.budget.is_open, verdict.budget.reason) == (False, "shut by ann")

@@ -670,7 +670,7 @@ def test_pages_that_get_fewer_get_smaller_too():
     governor = running()
     governor.see(4 * law.EVIDENCE_S, own=SURELY_TOO_MUCH)
     holds = sorted({pace.hold_ms for pace in governor.paces}, reverse=True)
-    assert holds[:4] == pytest.approx([10.0, 7.0, 4.9, 3.43])
+    assert holds == pytest.approx([10.0, 7.0, law.HOLD_MS_MIN])
 
 
 def test_pages_never_get_fewer_than_the_least_by_evidence():

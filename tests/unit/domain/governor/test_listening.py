@@ -14,6 +14,7 @@ from lull.domain.governor.listening import (
     DRIFT_OPS,
     LEARN_SECONDS,
     ON_SECONDS,
+    SURGE_SECONDS,
     TAIL_OPS_MIN,
     TAIL_SECONDS,
     Kind,
@@ -207,6 +208,18 @@ def test_it_is_compared_once_a_second_and_forgets_what_is_older_than_a_minute():
     assert one.share() == first
     hear(one, 2.0 + ON_SECONDS, [], WORKING)
     assert one.share() is None
+
+
+def test_what_shut_the_gate_is_not_held_against_our_pages():
+    """A surge's first second fell into the time beside our pages."""
+    one = listener()
+    hear(one, 1.0, [6.0] * 200, WORKING)
+    hear(one, 1.0 + 2 * SURGE_SECONDS, [60.0] * 40, WORKING)
+    one.disown()
+    hear(one, 1.1 + 2 * SURGE_SECONDS, [], WORKING)
+    share = one.share()
+    assert share is not None
+    assert share.ratio == pytest.approx(1.0)
 
 
 def test_pages_of_another_kind_begin_a_new_comparison():
