@@ -6,7 +6,7 @@ adapter's override against the same declaration.
 """
 
 from lull.domain.forecast import Forecast, ForecastRequest
-from lull.domain.governor.status import GovernorStatus, GovernRequest, OrderRequest
+from lull.domain.governor.status import GovernorStatus, GovernRequest, OrderRequest, Orders
 from lull.domain.report import Report, ReportRequest
 from lull.domain.slice import (
     CloseRequest,
@@ -90,8 +90,8 @@ class GovernorOrdersPort:
     """Short writes to ``lull.governor``."""
 
     @activity.defn(name="lull.order_governor")
-    async def order(self, request: OrderRequest) -> None:
-        """The operators' orders are in the ledger, unless newer ones are there already."""
+    async def order(self, request: OrderRequest) -> Orders | None:
+        """The operators' orders are in the ledger. Returns what is there instead if somebody else has written it."""
         raise NotImplementedError
 
 

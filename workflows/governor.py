@@ -120,7 +120,7 @@ class GovernorWorkflow:
     async def _order(self) -> None:
         wanted = self._state.orders
         try:
-            await workflow.execute_activity_method(
+            there = await workflow.execute_activity_method(
                 GovernorOrdersPort.order,
                 OrderRequest(cluster=self._state.cluster, orders=wanted),
                 start_to_close_timeout=timedelta(seconds=60),
@@ -134,6 +134,10 @@ class GovernorWorkflow:
             if workflow.patched(_UNTIL_WRITTEN):
                 await self._until_mended(wanted)
                 return
+        if there is not None:
+            # Of another namespace's governor, or of one that Temporal has forgotten: what it was told holds.
+            self._change(orders=ordering.merged(self._state.orders, there, workflow.now()))
+            return
         if self._refusals:
             self._refusals = 0
             self._warn(f"the orders are in the ledger now (epoch {wanted.epoch})")

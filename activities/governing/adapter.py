@@ -18,12 +18,13 @@ from typing_extensions import override
 
 from lull.activities.errors import as_application_error
 from lull.activities.governing.governor import Governor
+from lull.activities.governing.publishing import stored_orders
 from lull.activities.mongo import Cluster, Clusters, describe, translated
 from lull.activities.store import GOVERNOR, ORDERS_ID, Store, ensure_ledger, now
 from lull.activities.threads import in_thread
 from lull.domain.errors import TransientError
 from lull.domain.governor import contest
-from lull.domain.governor.status import GovernorStatus, GovernRequest, OrderRequest
+from lull.domain.governor.status import GovernorStatus, GovernRequest, OrderRequest, Orders
 from lull.domain.ports import GovernorOrdersPort, GovernorPort
 
 log = logging.getLogger("lull.governor")
@@ -175,22 +176,27 @@ class GovernorOrders(GovernorOrdersPort):
 
     @override
     @as_application_error
-    async def order(self, request: OrderRequest) -> None:
+    async def order(self, request: OrderRequest) -> Orders | None:
         store = Store(self._clusters.get(request.cluster))
-        await in_thread(self._threads, lambda _: order(store, request))
+        return await in_thread(self._threads, lambda _: order(store, request))
 
 
-def order(store: Store, request: OrderRequest) -> None:
-    """The orders are in ``lull.governor``; a shut by hand that was written there is lifted by an order to open."""
+def order(store: Store, request: OrderRequest) -> Orders | None:
+    """
+    The orders are in ``lull.governor``; a shut by hand that was written there is lifted by an order to open.
+
+    Returns what is there instead, under this epoch or a later one, if another governor's workflow has written it.
+    """
     ensure_ledger(store.cluster)
     orders = request.orders
     changes = {"orders": orders.model_dump(mode="json"), "epoch": orders.epoch, "updated_at": now()}
     if not orders.shut:
         changes["shut_by_hand"] = False
     governor = store.cluster.ledger(GOVERNOR)
+    is_older = {"epoch": {"$not": {"$gte": orders.epoch}}}
+    is_ours = {"epoch": orders.epoch, "orders": changes["orders"]}
     try:
-        governor.update_one(
-            {"_id": ORDERS_ID, "epoch": {"$not": {"$gt": orders.epoch}}}, {"$set": changes}, upsert=True
-        )
+        governor.update_one({"_id": ORDERS_ID, "$or": [is_older, is_ours]}, {"$set": changes}, upsert=True)
     except DuplicateKeyError:
-        return  # Newer orders are there.
+        return stored_orders(governor.find_one({"_id": ORDERS_ID}) or {})
+    return None

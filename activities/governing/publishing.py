@@ -132,8 +132,13 @@ def holder(there: Document | None) -> Holder | None:
 
 
 def _orders(found: Document) -> Orders:
-    try:
-        orders = Orders.model_validate(found.get("orders") or {})
-    except ValidationError:
-        return Orders()  # of a version that this one cannot read
+    orders = stored_orders(found)
     return orders.model_copy(update={"shut": True}) if found.get("shut_by_hand") else orders
+
+
+def stored_orders(found: Document) -> Orders:
+    """Return what operators ordered through a workflow; of a version that this one cannot read, only the epoch."""
+    try:
+        return Orders.model_validate(found.get("orders") or {})
+    except ValidationError:
+        return Orders(epoch=int(found.get("epoch") or 0))

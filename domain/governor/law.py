@@ -93,12 +93,15 @@ QUIET_PART = 0.1
 """The count of our own operations is right to within this part of it."""
 QUIET_AFTER_S = 1.5
 # --- blank windows ---
-BLANK_EVERY_S = 25.0
+BLANK_EVERY_S = 20.0
 BLANK_JITTER_S = 10.0
 """Not locked to the server's checkpoint of every sixty seconds."""
 BLANK_S = 1.2
+BLANK_AFTER_SHUT_S = 5.0
 LEARN_S = 3.0
 """The first window lasts until the base is known, and no longer than this."""
+FIRST_LOOK_S = 3.0
+"""From a governor's beginning until it knows who else is there."""
 BLANK_DRAIN_S = 0.35
 """From publishing until every slice has finished its page."""
 EVIDENCE_S = 10.0
@@ -145,6 +148,8 @@ class View:
     own_ops: float = 0.0
     own: Share | None = None
     """Our share in the canary's tail, measured since ``Pace.evidence_since_s``."""
+    is_comparable: bool = True
+    """Whether enough is known of the canary's tail without us to measure a share at all."""
     ordered_shut: str = ""
     """By an operator, with the reason; empty if not."""
     may_blank: bool = True
@@ -235,9 +240,9 @@ def decide(pace: Pace, view: View, aim: Aim) -> tuple[Pace, Decision]:
     elif pace.shut_since_s is not None and not _is_calm_long_enough(pace, view):
         pace = _lingering(pace, view)
     elif view.live == 0:
-        pace = replace(_opened(pace, view.now_s), blank_from_s=None, blank_next_s=None)
+        pace = replace(_opened(pace, view), blank_from_s=None, blank_next_s=None)
     else:
-        pace = _blanked(_paced(_opened(pace, view.now_s), view, aim), view)
+        pace = _blanked(_paced(_opened(pace, view), view, aim), view)
     return _drifted(pace, view, _decision(pace, view))
 
 
@@ -388,12 +393,14 @@ def _is_calm_long_enough(pace: Pace, view: View) -> bool:
     return since is not None and view.now_s - since >= (CALM_HARD_S if is_hard else CALM_S)
 
 
-def _opened(pace: Pace, now_s: float) -> Pace:
+def _opened(pace: Pace, view: View) -> Pace:
     if pace.shut_since_s is None:
         return pace
+    # Jobs have just waited: a window that has become due meanwhile has a little time.
+    blank_s = None if pace.blank_next_s is None else max(pace.blank_next_s, view.now_s + BLANK_AFTER_SHUT_S)
     return replace(
         pace, shut_since_s=None, soft_since_s=None, shut_reading=None, shut_why="", shut_label="", calm_since_s=None,
-        opened_at_s=now_s,
+        opened_at_s=view.now_s, blank_next_s=pace.blank_next_s if _is_learning(view) else blank_s,
     )  # fmt: skip
 
 
@@ -489,11 +496,19 @@ def _next_blank(view: View) -> float:
 
 
 def _first_blank(view: View) -> float:
-    """At once where nothing is known to judge by."""
-    return view.now_s if _is_learning(view) else _next_blank(view)
+    """At once where nothing is known to judge by; a little later where it is not known yet whether anybody is there."""
+    if _is_baseless(view):
+        return view.now_s
+    if view.is_comparable:
+        return _next_blank(view)
+    return view.now_s + (FIRST_LOOK_S if view.foreground_ops is None else 0.0)
 
 
 def _is_learning(view: View) -> bool:
+    return _is_baseless(view) or not view.is_comparable
+
+
+def _is_baseless(view: View) -> bool:
     return any(one.signal is CANARY and one.limit is None for one in view.readings)
 
 

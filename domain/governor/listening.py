@@ -6,8 +6,9 @@ decided when they ended: beside our pages they are one arm of a comparison, with
 """
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
+from typing import NamedTuple
 
 from lull.domain.governor import readings
 from lull.domain.governor.baseline import Base, Op, Share, Tail, compare, quantile
@@ -24,11 +25,17 @@ TAIL_OPS_MIN = 10
 SURGE_SECONDS = 1.5
 """From a surge's beginning to the gate's answer, with room."""
 P99_SECONDS = 10.0
+AFTER_SECONDS = 5.0
+"""After jobs the canary sings on at full rate: at the idle rate writes are a tenth quicker, and no measure of busy ones."""
 ON_SECONDS = 60.0
+OFF_SECONDS = 600.0
+OFF_MIN = 100
+"""Of operations at full rate without us; fewer are no tail to compare with."""
 SHARE_SECONDS = 1.0
 """Between two comparisons: they sort thousands of operations."""
 RECENT_KEPT_MAX = 400
 ON_KEPT_MAX = 4_000
+OFF_KEPT_MAX = 2_000
 DRIFT_OPS = 200
 """Ten seconds at full rate: what the foreground has been lately."""
 
@@ -44,10 +51,14 @@ class Lesson(StrEnum):
     """What an operation teaches."""
 
     NORMAL = "normal"  # what is normal; not while the tail says that the foreground is unwell
+    WITHOUT = "without"  # the tail without our pages, at full rate
     BESIDE = "beside"  # the tail beside our pages
 
 
-_WITHOUT_US = {(Phase.OFF, Zone.IDLE), (Phase.OFF, Zone.BLANK)}
+_TEACHES = {
+    (Phase.OFF, Zone.IDLE): frozenset({Lesson.NORMAL, Lesson.WITHOUT}),
+    (Phase.OFF, Zone.BLANK): frozenset({Lesson.NORMAL, Lesson.WITHOUT}),
+}
 
 
 def lessons(was: Decision | None) -> frozenset[Lesson]:
@@ -58,10 +69,18 @@ def lessons(was: Decision | None) -> frozenset[Lesson]:
     Pages without limits, beside nobody, tell nothing of pages beside a foreground.
     """
     if was is None:
-        return frozenset({Lesson.NORMAL})
+        return _TEACHES[Phase.OFF, Zone.IDLE]
     if was.phase is Phase.ON and was.zone is not Zone.QUIET:
         return frozenset({Lesson.BESIDE})
-    return frozenset({Lesson.NORMAL} if (was.phase, was.zone) in _WITHOUT_US else ())
+    return _TEACHES.get((was.phase, was.zone), frozenset())
+
+
+class _Heard(NamedTuple):
+    """One operation, when it was heard of."""
+
+    at_s: float
+    kind: Kind
+    ms: float
 
 
 class Listener:
@@ -74,14 +93,17 @@ class Listener:
         self._began_s = began_s
         self._now_s = began_s
         self._under_way: dict[Kind, list[Op]] = {kind: [] for kind in Kind}
-        self._beside: deque[tuple[float, float]] = deque(maxlen=ON_KEPT_MAX)
-        """Moment and latency as a multiple of the base's limit."""
+        self._beside: deque[_Heard] = deque(maxlen=ON_KEPT_MAX)
+        self._without: deque[_Heard] = deque(maxlen=OFF_KEPT_MAX)
+        self._jobs_s = float("-inf")
         self._share: Share | None = None
         self._share_s = float("-inf")
 
     def is_urgent(self, now_s: float, live: int) -> bool:
-        """Whether the canary must sing at full rate: beside *live* slices, and at first."""
-        return live > 0 or now_s - self._began_s < LEARN_SECONDS
+        """Whether the canary must sing at full rate: beside *live* slices, for a while after them, and at first."""
+        if live > 0:
+            self._jobs_s = now_s
+        return now_s - self._jobs_s < AFTER_SECONDS or now_s - self._began_s < LEARN_SECONDS
 
     def hear(
         self,
@@ -102,12 +124,12 @@ class Listener:
             self._learn(kind, [op.ms for op in ops], taught)
 
     def _learn(self, kind: Kind, latencies: Sequence[float], taught: frozenset[Lesson]) -> None:
-        # The limit from before this tick: an operation is not measured by what it teaches.
-        limit = self.bases[kind].limit_ms
         if Lesson.NORMAL in taught:
             self.bases[kind] = self.bases[kind].learned(latencies)
-        if limit is not None and Lesson.BESIDE in taught:
-            self._beside.extend((self._now_s, ms / limit) for ms in latencies)
+        if Lesson.BESIDE in taught:
+            self._beside.extend(_Heard(self._now_s, kind, ms) for ms in latencies)
+        if Lesson.WITHOUT in taught and self.is_urgent(self._now_s, 0):
+            self._without.extend(_Heard(self._now_s, kind, ms) for ms in latencies)
 
     def begin_anew(self) -> None:
         """What was measured beside our pages is forgotten: they are others from now on."""
@@ -115,7 +137,7 @@ class Listener:
 
     def disown(self) -> None:
         """What was heard last beside our pages was somebody's surge, and no measure of them: a gate has just shut."""
-        while self._beside and self._now_s - self._beside[-1][0] <= SURGE_SECONDS:
+        while self._beside and self._now_s - self._beside[-1].at_s <= SURGE_SECONDS:
             self._beside.pop()
 
     def drift(self) -> None:
@@ -166,26 +188,34 @@ class Listener:
         """
         Return our share in the tail as it was compared at most a second ago; None while too little is known.
 
-        What it is without us is what is normal: some twenty blank windows. A few of them alone are no
-        tail to compare with: one stall of the host's in a window, and anything looks harmless for minutes.
+        Without us is in blank windows and shortly after jobs, over ten minutes: a few windows are no tail to
+        compare with. One stall of the host's in them, and anything looks harmless for minutes.
         """
         now_s = self._now_s
         if now_s - self._share_s >= SHARE_SECONDS:
             self._share_s = now_s
-            beside = [excess for at_s, excess in self._beside if now_s - at_s <= ON_SECONDS]
-            self._share = self._in_ms(compare(beside, self._normal()))
+            is_enough = self.is_comparable
+            beside, without = self._excesses(self._beside, ON_SECONDS), self._excesses(self._without, OFF_SECONDS)
+            self._share = self._in_ms(compare(beside, without)) if is_enough else None
         return self._share
+
+    @property
+    def is_comparable(self) -> bool:
+        """Whether enough is known of the tail without us."""
+        while self._without and self._now_s - self._without[0].at_s > OFF_SECONDS:
+            self._without.popleft()
+        return len(self._without) >= OFF_MIN
+
+    def _excesses(self, heard: Iterable["_Heard"], seconds: float) -> list[float]:
+        """Return what was heard in the last *seconds* as multiples of what is slow for its kind."""
+        limits = {kind: limit for kind, base in self.bases.items() if (limit := base.limit_ms)}
+        since_s = self._now_s - seconds
+        return [one.ms / limits[one.kind] for one in heard if one.at_s >= since_s and one.kind in limits]
 
     def _in_ms(self, share: Share | None) -> Share | None:
         """Return a share that was measured in multiples of the limit with its difference in milliseconds."""
         _, limit_ms = self.worse_kind()
         return share if share is None or limit_ms is None else share._replace(ours_ms=share.ours_ms * limit_ms)
-
-    def _normal(self) -> list[float]:
-        """Return what is normal, as multiples of the limits."""
-        return [
-            ms * base.scale / limit for base in self.bases.values() if (limit := base.limit_ms) for ms in base.samples
-        ]
 
     def _since(self, kind: Kind, seconds: float) -> Iterator[Op]:
         """Yield the operations that have ended and began in the last *seconds*, newest first."""

@@ -1,6 +1,6 @@
 """What an operator's order makes of the orders that hold."""
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from lull.domain import orders
 from lull.domain.governor.budget import Mode
@@ -25,6 +25,26 @@ def told(before: Orders, order: orders.Order, now: datetime) -> Orders:
         case _:
             return before
     return before.model_copy(update={**changes, "epoch": epoch})
+
+
+def merged(ours: Orders, theirs: Orders, now: datetime) -> Orders:
+    """
+    Return what holds where the ledger has orders of another governor's workflow: of each kind the newest order.
+
+    That is one of another namespace, or one that Temporal has forgotten. The epoch is higher than both.
+    """
+    there = theirs.at(now)
+    newer = {
+        name: getattr(there, name)
+        for value, note in (("mode", "mode_note"), ("limits", "limits_note"), ("shut", "shut_note"))
+        if _given_at(getattr(there, note)) > _given_at(getattr(ours, note))
+        for name in (value, note)
+    }
+    return ours.model_copy(update={**newer, "epoch": max(ours.epoch, theirs.epoch) + 1})
+
+
+def _given_at(note: Note | None) -> datetime:
+    return note.at if note else datetime.min.replace(tzinfo=UTC)
 
 
 def _note(order: orders.Observe | orders.SetLimits, now: datetime) -> Note:

@@ -108,10 +108,13 @@ def test_a_line_written_by_hand_shuts_and_an_order_to_open_lifts_it(bench: Any):
     bench.until(governor, lambda seen: seen.is_open, slices=1)
 
 
-def test_older_orders_never_replace_newer_ones(bench: Any):
+def test_orders_never_replace_those_of_another_workflow_unread(bench: Any):
     store = Store(bench.cluster)
-    order(store, OrderRequest(cluster="main", orders=Orders(epoch=2, shut=True)))
-    order(store, OrderRequest(cluster="main", orders=Orders(epoch=1)))
+    mine = Orders(epoch=2, shut=True)
+    assert order(store, OrderRequest(cluster="main", orders=mine)) is None
+    assert order(store, OrderRequest(cluster="main", orders=mine)) is None  # tried again
+    for theirs in (Orders(epoch=1), Orders(epoch=2, mode=Mode.OBSERVE)):  # of another workflow
+        assert order(store, OrderRequest(cluster="main", orders=theirs)) == mine
     assert bench.collection.find_one({"_id": ORDERS_ID})["orders"]["shut"] is True
 
 

@@ -23,7 +23,16 @@ from lull.domain import orders
 from lull.domain.errors import OperatorError
 from lull.domain.governor.budget import Mode
 from lull.domain.governor.law import Zone
-from lull.domain.governor.status import GovernorState, GovernorStatus, GovernRequest, JobRow, OrderRequest, SignalRow
+from lull.domain.governor.status import (
+    GovernorState,
+    GovernorStatus,
+    GovernRequest,
+    JobRow,
+    Note,
+    OrderRequest,
+    Orders,
+    SignalRow,
+)
 from lull.domain.ports import GovernorOrdersPort, GovernorPort
 from lull.domain.queues import CONTROL, GOVERNOR, governor_id
 from lull.workflows import governor as module
@@ -59,6 +68,8 @@ class Seat(GovernorPort, GovernorOrdersPort):
     """Nobody governs at the moment."""
     refuses: bool = False
     """Orders, as a worker does that has no profile of the cluster."""
+    there: Orders | None = None
+    """What another governor's workflow has written under its own epochs."""
 
     @override
     @activity.defn(name="lull.govern")
@@ -81,10 +92,13 @@ class Seat(GovernorPort, GovernorOrdersPort):
 
     @override
     @activity.defn(name="lull.order_governor")
-    async def order(self, request: OrderRequest) -> None:
+    async def order(self, request: OrderRequest) -> Orders | None:
         if self.refuses:
             raise ApplicationError("no cluster profile", type=OperatorError.type_name, non_retryable=True)
+        if self.there is not None and self.there.epoch >= request.orders.epoch:
+            return self.there
         self.ordered.append(request)
+        return None
 
 
 @dataclass
@@ -242,6 +256,19 @@ async def test_orders_that_the_ledger_refuses_are_tried_until_it_has_them(govern
     state = await governed.until(lambda state: state.told_epoch == 2)
     assert [request.orders for request in governed.seat.ordered] == [state.orders]
     assert state.warnings[-1] == "the orders are in the ledger now (epoch 2)"
+
+
+async def test_orders_of_a_governor_that_temporal_has_forgotten_hold_until_they_are_lifted(governed: Governed):
+    """Its workflow was terminated, or lives in another namespace: a new order neither is lost nor undoes its others."""
+    note = Note(who="ann", why="incident", at=datetime.now(UTC))
+    governed.seat.there = Orders(epoch=7, shut=True, shut_note=note)
+    await governed.handle.signal("limits", {"read_p99": "12ms"})
+    state = await governed.until(lambda state: state.told_epoch == 8)
+    assert (state.orders.shut_reason, state.orders.limits.read_p99) == ("shut by ann: incident", 12.0)  # type: ignore[union-attr]
+    assert governed.seat.ordered[-1].orders == state.orders
+    await governed.handle.signal("open", {"who": "bob"})
+    state = await governed.until(lambda state: state.told_epoch == 9)
+    assert not state.orders.shut
 
 
 async def test_orders_whose_time_is_up_are_not_written_as_if_they_held(governed: Governed):

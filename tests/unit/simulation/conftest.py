@@ -352,6 +352,8 @@ class World:
                 CALM_MS[kind] * self.dice.lognormvariate(0, 0.4) * self.dice.lognormvariate(0, 0.15) for _ in range(300)
             ]
             self.governor.bases[kind] = Base().learned(calm)
+            self.governor.decider.listener.is_urgent(0.0, live=1)
+            self.governor.decider.listener.hear(0.0, {kind: [Op(-1.0, ms) for ms in calm]}, {}, None)
 
     def run(self, until_s: float) -> "World":
         work_s, step = 0.0, 0

@@ -20,7 +20,12 @@ WORK = Seen(slices={"work": 2}, terms={}, foreground_ops=300.0, used=0.2)
 
 
 def decider() -> Decider:
-    return Decider(Listener(0.0, dict.fromkeys(Kind, CALM)))
+    """One that has heard enough without our pages."""
+    listener = Listener(0.0, dict.fromkeys(Kind, CALM))
+    assert listener.is_urgent(0.0, live=1)
+    calm = [Op(-0.1, ms) for ms in CALM.samples]
+    listener.hear(0.0, dict.fromkeys(Kind, calm), {}, None)
+    return Decider(listener)
 
 
 def heard(now_s: float, ms: float = 5.0) -> Heard:

@@ -570,7 +570,7 @@ def test_every_half_minute_we_stop_to_see_the_foreground_without_us(draw: float)
     ticks = [-1, *(tick for window in windows(governor) for tick in window)]
     gaps_s = [(begin - end) / 10 for end, begin in zip(ticks[0::2], ticks[1::2], strict=False)]
     assert len(gaps_s) >= 5
-    assert all(25.0 <= gap_s <= 35.3 for gap_s in gaps_s)
+    assert all(20.0 <= gap_s <= 30.3 for gap_s in gaps_s)
 
 
 def test_a_window_is_short_and_measured_only_when_our_pages_have_ended():

@@ -11,8 +11,11 @@ from lull.domain.governor import law
 from lull.domain.governor.baseline import SAMPLES_MAX, Base, Op
 from lull.domain.governor.law import Decision, Phase, Zone
 from lull.domain.governor.listening import (
+    AFTER_SECONDS,
     DRIFT_OPS,
     LEARN_SECONDS,
+    OFF_MIN,
+    OFF_SECONDS,
     ON_SECONDS,
     SURGE_SECONDS,
     TAIL_OPS_MIN,
@@ -41,6 +44,15 @@ def listener(**bases: Base) -> Listener:
     return Listener(0.0, {kind: bases.get(kind.value, CALM) for kind in Kind})
 
 
+def comparing() -> Listener:
+    """One that has heard enough without our pages, at full rate."""
+    one = listener()
+    assert one.is_urgent(0.0, live=1)
+    for kind in Kind:
+        one.hear(0.0, {kind: [Op(-0.1, ms) for ms in CALM.samples]}, {}, BLANK)
+    return one
+
+
 def hear(one: Listener, now_s: float, latencies: Sequence[float], was: Decision | None, kind: Kind = Kind.READ) -> None:
     """Operations that all began a tenth of a second ago."""
     one.hear(now_s, {kind: [Op(now_s - 0.1, ms) for ms in latencies]}, {}, was)
@@ -51,8 +63,7 @@ def hear(one: Listener, now_s: float, latencies: Sequence[float], was: Decision 
 
 def test_without_pages_normal_is_learned_in_blank_windows_and_while_there_is_no_job():
     taught = {(p, z): lessons(decision(p, z)) for p, z in product(Phase, Zone)}
-    assert taught[Phase.OFF, Zone.IDLE] == {Lesson.NORMAL}
-    assert taught[Phase.OFF, Zone.BLANK] == {Lesson.NORMAL}
+    assert taught[Phase.OFF, Zone.IDLE] == taught[Phase.OFF, Zone.BLANK] == {Lesson.NORMAL, Lesson.WITHOUT}
     assert {place for place, found in taught.items() if Lesson.NORMAL in found} == {
         (Phase.OFF, Zone.IDLE),
         (Phase.OFF, Zone.BLANK),
@@ -69,7 +80,7 @@ def test_while_pages_begin_or_end_nothing_is_taught():
 
 
 def test_before_the_first_decision_nothing_of_ours_runs():
-    assert lessons(None) == {Lesson.NORMAL}
+    assert lessons(None) == {Lesson.NORMAL, Lesson.WITHOUT}
 
 
 @pytest.mark.parametrize("was", [None, IDLE, BLANK])
@@ -92,15 +103,6 @@ def test_nothing_is_normal_beside_pages_or_a_shut_gate(was: Decision):
     one = listener()
     hear(one, 1.0, [5.0] * 12, was)
     assert one.bases[Kind.READ] == CALM
-
-
-def test_an_operation_is_not_measured_by_what_it_teaches():
-    one = Listener(0.0)
-    hear(one, 1.0, [5.0] * SAMPLES_MAX, WORKING)
-    assert not one.bases[Kind.READ].is_known
-    hear(one, 1.1, [5.0] * SAMPLES_MAX, BLANK)
-    assert one.bases[Kind.READ].is_known
-    assert one.share() is None
 
 
 # -- the tail ----------------------------------------------------------------------------------------
@@ -172,28 +174,47 @@ def test_the_p99_needs_a_quarter_of_its_operations():
 # -- our share ---------------------------------------------------------------------------------------
 
 
-def test_our_share_is_what_exceeds_what_is_normal():
-    one = listener()
+def test_our_share_is_what_exceeds_the_tail_without_us():
+    one = comparing()
     hear(one, 1.0, [12.0] * 200, WORKING)
     share = one.share()
     assert share is not None
     assert (share.ratio, share.ours_ms) == (pytest.approx(2.0), pytest.approx(6.0))
 
 
-def test_some_blank_windows_replace_what_was_normal_before():
-    """A foreground that has become slower by itself: beside our pages it is half as slow again, and not for us."""
+def test_without_enough_to_compare_with_there_is_no_share():
     one = listener()
-    for kind in Kind:
-        one.hear(1.0, {kind: [Op(0.9, 9.0)] * SAMPLES_MAX}, {}, BLANK)
-    hear(one, 2.0, [9.0] * 200, WORKING)
+    hear(one, 1.0, [12.0] * 200, WORKING)
+    assert (one.is_comparable, one.share()) == (False, None)
+
+
+def test_what_was_heard_at_the_idle_rate_is_not_compared():
+    """Writes are a tenth quicker then."""
+    one = listener()
+    hear(one, AFTER_SECONDS + 1, [6.0] * OFF_MIN, IDLE)
+    assert not one.is_comparable
+    one.is_urgent(AFTER_SECONDS + 1, live=1)
+    hear(one, AFTER_SECONDS + 2, [6.0] * OFF_MIN, IDLE)
+    assert one.is_comparable
+    hear(one, 3 * OFF_SECONDS, [], IDLE)
+    assert not one.is_comparable
+
+
+def test_a_foreground_that_has_become_slower_by_itself_is_not_held_against_us():
+    one = comparing()
+    for at_s in range(1, 4):
+        one.is_urgent(at_s, live=1)
+        for kind in Kind:
+            one.hear(at_s, {kind: [Op(at_s - 0.1, 9.0)] * SAMPLES_MAX}, {}, BLANK)
+    hear(one, 4.0, [9.0] * 200, WORKING)
     share = one.share()
     assert share is not None
     assert share.ratio == pytest.approx(1.0)
 
 
 def test_a_stall_in_a_blank_window_makes_nothing_look_harmless():
-    one = listener()
-    hear(one, 1.0, [6.0] * 40 + [11.0] * 8, BLANK)
+    one = comparing()
+    hear(one, 1.0, [6.0] * 40 + [60.0] * 4, BLANK)
     hear(one, 2.0, [12.0] * 200, WORKING)
     share = one.share()
     assert share is not None
@@ -201,7 +222,7 @@ def test_a_stall_in_a_blank_window_makes_nothing_look_harmless():
 
 
 def test_it_is_compared_once_a_second_and_forgets_what_is_older_than_a_minute():
-    one = listener()
+    one = comparing()
     hear(one, 1.0, [12.0] * 200, WORKING)
     first = one.share()
     hear(one, 1.5, [48.0] * 200, WORKING)
@@ -212,7 +233,7 @@ def test_it_is_compared_once_a_second_and_forgets_what_is_older_than_a_minute():
 
 def test_what_shut_the_gate_is_not_held_against_our_pages():
     """A surge's first second fell into the time beside our pages."""
-    one = listener()
+    one = comparing()
     hear(one, 1.0, [6.0] * 200, WORKING)
     hear(one, 1.0 + 2 * SURGE_SECONDS, [60.0] * 40, WORKING)
     one.disown()
@@ -223,7 +244,7 @@ def test_what_shut_the_gate_is_not_held_against_our_pages():
 
 
 def test_pages_of_another_kind_begin_a_new_comparison():
-    one = listener()
+    one = comparing()
     hear(one, 1.0, [12.0] * 200, WORKING)
     one.begin_anew()
     assert one.share() is None
