@@ -35,6 +35,8 @@ SAY_SECONDS = 0.25
 BUDGETS = ((0.1, 200), (0.25, 200), (0.5, 200), (0.25, 1_000))
 """Duty in work-seconds per second, and documents of a page."""
 HOLD_MS = 10.0
+SLICES = 2
+"""Of a job at a time, by default."""
 RATES = (8_000, 16_000, 31_000)
 """Documents per second of the plain loop."""
 PAGE = 80
@@ -68,9 +70,9 @@ class Dictated(Jobs):
 
     def _say(self) -> None:
         for number in itertools.count(1):
-            shares = tuple(JobShare(job=job, duty=self._duty, slices=1) for job in self.streams[0].jobs[-1:])
+            shares = tuple(JobShare(job=job, duty=self._duty, slices=SLICES) for job in self.streams[0].jobs[-1:])
             said = Budget(
-                sequence=time.monotonic_ns(), duty=self._duty, hold_ms=HOLD_MS, docs_max=self._docs_max, floor=self._duty,
+                sequence=time.monotonic_ns(), duty=self._duty, hold_ms=HOLD_MS, docs_max=self._docs_max, floor=self._duty / SLICES,
                 shares=shares, owner=f"benchmark {number}", at=datetime.now(UTC),
             )  # fmt: skip
             self._governor.update_one({"_id": BUDGET_ID}, {"$set": said.model_dump()}, upsert=True)

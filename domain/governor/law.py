@@ -104,6 +104,8 @@ FIRST_LOOK_S = 3.0
 """From a governor's beginning until it knows who else is there."""
 BLANK_DRAIN_S = 0.35
 """From publishing until every slice has finished its page."""
+EVIDENCE_LONG_S = 30.0
+"""What is not sure has so long to become so; then what is probable must do."""
 EVIDENCE_S = 10.0
 """Between two changes that follow from our own share: so long it takes to be measured anew."""
 
@@ -420,18 +422,19 @@ def _by_evidence(pace: Pace, view: View, aim: Aim) -> Pace:
     What we add to the tail grows with the work: a ceiling that adds three times too much is cut to a
     third, as far as one step may go.
     """
-    own = view.own
-    if own is None or view.now_s - pace.evidence_since_s < EVIDENCE_S:
+    own, for_s = view.own, view.now_s - pace.evidence_since_s
+    if own is None or for_s < EVIDENCE_S:
         return pace
     anew = replace(pace, evidence_since_s=view.now_s)
     wanted = 1 + AIM_PART * (aim.inflation - 1)
+    is_long = for_s >= EVIDENCE_LONG_S
     if own.low > aim.inflation:
         return _lessened(anew, min(CUT, max(LESSEN_MOST, (wanted - 1) / (own.ratio - 1))))
-    if own.ratio > aim.inflation:
+    if own.ratio > aim.inflation and is_long:
         return _lessened(anew, LESSEN)
-    if own.ratio > wanted or not _is_limiting(pace, view):
-        return pace
-    return _widened(anew, view, is_sure=own.high < aim.inflation)
+    is_sure = own.high < aim.inflation
+    is_fine = is_sure or (own.ratio <= wanted and (is_long or pace.is_exploring))
+    return _widened(anew, view, is_sure=is_sure) if is_fine and _is_limiting(pace, view) else pace
 
 
 def _lessened(pace: Pace, factor: float) -> Pace:

@@ -642,7 +642,6 @@ def test_on_a_cluster_of_which_nothing_is_known_pages_are_few_until_there_is_evi
     [
         (SURELY_TOO_MUCH, law.LESSEN_MOST),
         (A_LITTLE_TOO_MUCH, (1.05 - 1) / (1.13 - 1)),
-        (PROBABLY_TOO_MUCH, law.LESSEN),
         (NEARLY_TOO_MUCH, 1.0),
         (PROBABLY_FINE, 1.0),  # already at one page at a time
     ],
@@ -659,11 +658,19 @@ def test_until_it_was_too_much_once_the_ceiling_doubles_and_then_it_grows_by_a_t
     governor = Governor(pace=Pace())
     governor.see(2 * law.EVIDENCE_S + 1, own=PROBABLY_FINE)
     assert governor.pace.ceiling == pytest.approx(law.CEILING_START * 2**2)
-    governor.see(law.EVIDENCE_S, own=PROBABLY_TOO_MUCH)
+    governor.see(law.EVIDENCE_LONG_S, own=PROBABLY_TOO_MUCH)
     cut = governor.pace.ceiling
     assert cut == pytest.approx(law.CEILING_START * 2**2 * law.LESSEN)
-    governor.see(law.EVIDENCE_S, own=PROBABLY_FINE)
+    governor.see(law.EVIDENCE_LONG_S, own=PROBABLY_FINE)
     assert governor.pace.ceiling == pytest.approx(cut * law.WIDEN)
+
+
+def test_what_is_only_probable_has_time_to_become_sure():
+    governor = running()
+    governor.see(law.EVIDENCE_LONG_S - 6, own=PROBABLY_TOO_MUCH)
+    assert governor.pace.ceiling == law.DUTY_BUSY
+    governor.see(7.0, own=PROBABLY_TOO_MUCH)
+    assert governor.pace.ceiling == pytest.approx(law.LESSEN)
 
 
 def test_pages_that_get_fewer_get_smaller_too():
@@ -701,7 +708,7 @@ def test_what_evidence_has_cut_is_remembered_from_job_to_job():
 def test_what_evidence_has_cut_comes_back_when_it_was_probably_an_error():
     governor = running()
     governor.see(30.0, own=SURELY_TOO_MUCH)
-    for _ in range(400):
+    for _ in range(600):
         governor.see(1.0, own=PROBABLY_FINE, used=governor.pace.duty)
     assert governor.pace.duty == law.DUTY_BUSY
 
