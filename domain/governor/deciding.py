@@ -113,6 +113,7 @@ class Decider:
             is_reported=any(one.signal in _FELT and one.observed is not None for one in seen.reported),
             own_ops=seen.own_ops,
             own=own,
+            own_for_s=self.listener.beside_s,
             is_comparable=self.listener.is_comparable,
             ordered_shut=seen.ordered_shut,
             may_blank=seen.mode is Mode.ENFORCE,

@@ -149,7 +149,9 @@ class View:
     """Whether applications report operations of their own: somebody is there, however few they are."""
     own_ops: float = 0.0
     own: Share | None = None
-    """Our share in the canary's tail, measured since ``Pace.evidence_since_s``."""
+    """Our share in the canary's tail, measured since ``Pace.evidence_since_s``,"""
+    own_for_s: float = 0.0
+    """over so many seconds beside our pages: pauses between jobs are no evidence, and do not undo any."""
     is_comparable: bool = True
     """Whether enough is known of the canary's tail without us to measure a share at all."""
     ordered_shut: str = ""
@@ -259,7 +261,7 @@ def _begun(pace: Pace, view: View) -> Pace:
     if not _is_long_idle(pace, view):
         return seen
     return replace(
-        seen, is_ramping=True, duty=min(DUTY_START, pace.ceiling), raised_at_s=view.now_s, evidence_since_s=view.now_s,
+        seen, is_ramping=True, duty=min(DUTY_START, pace.ceiling), raised_at_s=view.now_s,
         blank_next_s=_first_blank(view),
     )  # fmt: skip
 
@@ -422,12 +424,12 @@ def _by_evidence(pace: Pace, view: View, aim: Aim) -> Pace:
     What we add to the tail grows with the work: a ceiling that adds three times too much is cut to a
     third, as far as one step may go.
     """
-    own, for_s = view.own, view.now_s - pace.evidence_since_s
-    if own is None or for_s < EVIDENCE_S:
+    own = view.own
+    if own is None or view.own_for_s < EVIDENCE_S:
         return pace
     anew = replace(pace, evidence_since_s=view.now_s)
     wanted = 1 + AIM_PART * (aim.inflation - 1)
-    is_long = for_s >= EVIDENCE_LONG_S
+    is_long = view.own_for_s >= EVIDENCE_LONG_S
     if own.low > aim.inflation:
         return _lessened(anew, min(CUT, max(LESSEN_MOST, (wanted - 1) / (own.ratio - 1))))
     if own.ratio > aim.inflation and is_long:

@@ -27,7 +27,7 @@ SURGE_SECONDS = 1.5
 P99_SECONDS = 10.0
 AFTER_SECONDS = 5.0
 """After jobs the canary sings on at full rate: at the idle rate writes are a tenth quicker, and no measure of busy ones."""
-ON_SECONDS = 60.0
+ON_SECONDS = 180.0
 OFF_SECONDS = 600.0
 OFF_MIN = 100
 """Of operations at full rate without us; fewer are no tail to compare with."""
@@ -194,10 +194,17 @@ class Listener:
         now_s = self._now_s
         if now_s - self._share_s >= SHARE_SECONDS:
             self._share_s = now_s
+            while self._beside and now_s - self._beside[0].at_s > ON_SECONDS:
+                self._beside.popleft()
             is_enough = self.is_comparable
-            beside, without = self._excesses(self._beside, ON_SECONDS), self._excesses(self._without, OFF_SECONDS)
+            beside, without = self._excesses(self._beside), self._excesses(self._without)
             self._share = self._in_ms(compare(beside, without)) if is_enough else None
         return self._share
+
+    @property
+    def beside_s(self) -> float:
+        """Seconds at full rate beside our pages that a share is measured from."""
+        return len(self._beside) / (len(Kind) * BUSY_PER_SECOND)
 
     @property
     def is_comparable(self) -> bool:
@@ -206,11 +213,10 @@ class Listener:
             self._without.popleft()
         return len(self._without) >= OFF_MIN
 
-    def _excesses(self, heard: Iterable["_Heard"], seconds: float) -> list[float]:
-        """Return what was heard in the last *seconds* as multiples of what is slow for its kind."""
+    def _excesses(self, heard: Iterable[_Heard]) -> list[float]:
+        """Return what was heard as multiples of what is slow for its kind."""
         limits = {kind: limit for kind, base in self.bases.items() if (limit := base.limit_ms)}
-        since_s = self._now_s - seconds
-        return [one.ms / limits[one.kind] for one in heard if one.at_s >= since_s and one.kind in limits]
+        return [one.ms / limits[one.kind] for one in heard if one.kind in limits]
 
     def _in_ms(self, share: Share | None) -> Share | None:
         """Return a share that was measured in multiples of the limit with its difference in milliseconds."""

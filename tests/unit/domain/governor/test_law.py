@@ -32,6 +32,7 @@ class Governor:
     """Sees the same for a while, ten times a second."""
 
     ticks: int = 1_000
+    began_s: float = 100.0
     pace: Pace = TOLERANT
     said: list[Decision] = field(default_factory=list)
     paces: list[Pace] = field(default_factory=list)
@@ -46,6 +47,8 @@ class Governor:
             observed = None if canary is None else canary * BASE_MS
             read = Reading(readings.CANARY, observed, BASE_MS, self.now_s - canary_age_s)
             fresh = [one if one.at_s is None else replace(one, at_s=self.now_s - one.at_s) for one in others]
+            # Beside pages all the time, for as long as these tests look.
+            seen["own_for_s"] = self.now_s - max(self.pace.evidence_since_s, self.began_s)
             view = View(now_s=self.now_s, readings=(read, *fresh), canary_opens=opens, **seen)
             self.pace, decision = law.decide(self.pace, view, self.aim)
             self.said.append(decision)

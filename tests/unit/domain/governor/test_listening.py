@@ -231,6 +231,18 @@ def test_it_is_compared_once_a_second_and_forgets_what_is_older_than_a_minute():
     assert one.share() is None
 
 
+def test_evidence_is_as_long_as_pages_ran_and_no_longer_than_it_is_remembered():
+    one = comparing()
+    for at_s in (1.0, 60.0):
+        hear(one, at_s, [6.0] * 400, WORKING)
+        hear(one, at_s + 1, [6.0] * 400, IDLE)
+    one.share()
+    assert one.beside_s == 20.0
+    hear(one, 2.0 + ON_SECONDS, [], WORKING)
+    one.share()
+    assert one.beside_s == 10.0
+
+
 def test_what_shut_the_gate_is_not_held_against_our_pages():
     """A surge's first second fell into the time beside our pages."""
     one = comparing()
