@@ -50,7 +50,9 @@ class Governing(GovernorPort):
     @override
     @as_application_error
     async def govern(self, request: GovernRequest) -> GovernorStatus:
-        activity.heartbeat()
+        # What the attempt before this one saw last stays to be seen until this one has looked.
+        before = tuple(activity.info().heartbeat_details)
+        activity.heartbeat(*before)
         seat = self._seats.setdefault(request.cluster, _Seat(self._clusters.get(request.cluster)))
         stop = threading.Event()
         work = asyncio.get_running_loop().run_in_executor(
@@ -65,7 +67,7 @@ class Governing(GovernorPort):
                     stop.set()
                     await asyncio.wait([work])
                 elif not seat.is_stuck:
-                    activity.heartbeat(*([seat.status] if seat.status else []))
+                    activity.heartbeat(*([seat.status] if seat.status else before))
         except asyncio.CancelledError:
             stop.set()
             await asyncio.wait([work])
