@@ -9,7 +9,7 @@ from typing_extensions import override
 
 from lull.activities import probe
 from lull.activities.errors import as_application_error
-from lull.activities.leave import BudgetWatches
+from lull.activities.leave import BudgetWatches, budget_of
 from lull.activities.mongo import Cluster, Clusters, Document, world_errors
 from lull.activities.reporting import read_samples
 from lull.activities.store import BUDGET_ID, GOVERNOR, LEARNED_ID, ORDERS_ID, Store, now
@@ -146,7 +146,7 @@ def _standing(cluster: Cluster, spec: JobSpec) -> Standing:
 def _budget(found: Document | None) -> Budget | None:
     """Return the governor's word if it is not an old one; judged by the clocks of two machines, so not to the second."""
     try:
-        budget = None if found is None or "sequence" not in found else Budget.model_validate(found)
+        budget = budget_of(found)
     except ValidationError:
         return None  # of a version that this one cannot read
     if budget is None or budget.at is None or abs((now() - budget.at).total_seconds()) > FRESH_SECONDS:

@@ -339,11 +339,8 @@ class Slice:
         rate, docs = self._rate(), self._docs()
         if self._ahead is not None and rate is not None and self._ahead.docs > docs:
             self._forget_ahead()  # It was read before there was a throttle.
-        if self._ahead is None:
-            self._read_ahead(self._lease.position, docs)
-        assert self._ahead is not None
-        page = self._ahead.page.result()
-        self._ahead = None
+        ahead, self._ahead = self._ahead, None
+        page = self._read(self._lease.position, docs) if ahead is None else ahead.page.result()
         if page is not None and not page.last and self._reads_ahead:
             self._read_ahead(page.upto, docs)
         return page

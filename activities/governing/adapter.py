@@ -74,7 +74,12 @@ class Governing(GovernorPort):
             raise
         finally:
             shutdown.cancel()
-        return work.result()
+        seen = work.result()
+        if stop.is_set():
+            # Were this an end in order and no worker left, nothing would be pending that tells what was seen last.
+            activity.heartbeat(seen)
+            raise TransientError(f"the process that governed {request.cluster} has ended; another one takes over")
+        return seen
 
     @property
     def statuses(self) -> list[GovernorStatus]:

@@ -57,7 +57,7 @@ class Contest:
         theirs, ours = (_in_words(origin) for origin in (self.holder.origin, self.origin))
         return (
             f"another governor has this cluster: {theirs}, process {self.holder.owner or 'unknown'}; this one, {ours}, "
-            "stands by until that one is silent, and jobs of both obey its budget. Give orders there. To end this, "
+            "stands by until that one is silent. Jobs of both obey its budget, and it obeys orders from either. To end this, "
             "start the workers of one namespace with --no-governor, or let one of them have "
             'governor = "off" in its profile, whose jobs then obey nobody'
         )

@@ -10,15 +10,12 @@ from typing import NamedTuple
 
 from lull.domain import signals
 from lull.domain.governor.law import Zone
-from lull.domain.governor.readings import READ_P99, SIGNALS, WRITE_P99
+from lull.domain.governor.readings import READ_P99, WRITE_P99
 from lull.domain.governor.status import GovernorStatus, SignalRow
 from lull.domain.signals import Metric
 
-ORDERED = "shut by an operator"
-BLANK = "blank window"
 OTHER = "other"
-_SIGNAL_NAMES = frozenset(signal.name for signal in SIGNALS)
-_SILENT_STATES = frozenset({"stale", "mute"})
+"""From a governor of another version."""
 _OPERATIONS = {READ_P99.name: "read", WRITE_P99.name: "write"}
 
 
@@ -37,14 +34,7 @@ def gate_label(status: GovernorStatus) -> str:
     """
     if status.is_open:
         return ""
-    if status.zone is Zone.BLANK:
-        return BLANK
-    if status.orders is not None and status.orders.shut:
-        return ORDERED
-    name, state = [*status.reason.split(" "), "", ""][:2]
-    if name not in _SIGNAL_NAMES:
-        return OTHER
-    return f"{name} {state}" if state in _SILENT_STATES else name
+    return status.label or OTHER
 
 
 def points(metric: Metric, status: GovernorStatus) -> Iterable[Point]:

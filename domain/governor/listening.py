@@ -27,15 +27,17 @@ SURGE_SECONDS = 1.5
 P99_SECONDS = 10.0
 AFTER_SECONDS = 5.0
 """After jobs the canary sings on at full rate: at the idle rate writes are a tenth quicker, and no measure of busy ones."""
-ON_SECONDS = 180.0
+ON_SECONDS = 100.0
 OFF_SECONDS = 600.0
 OFF_MIN = 100
 """Of operations at full rate without us; fewer are no tail to compare with."""
 SHARE_SECONDS = 1.0
 """Between two comparisons: they sort thousands of operations."""
 RECENT_KEPT_MAX = 400
-ON_KEPT_MAX = 4_000
+ON_KEPT_MAX = int(2 * BUSY_PER_SECOND * ON_SECONDS)
+"""Of both kinds."""
 OFF_KEPT_MAX = 2_000
+"""Fifty seconds at full rate: of ten minutes with jobs, what blank windows take."""
 DRIFT_OPS = 200
 """Ten seconds at full rate: what the foreground has been lately."""
 

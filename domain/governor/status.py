@@ -57,6 +57,8 @@ class GovernorStatus(Message):
     phase: str = ""
     """Whether our pages run, do not, or are ending or beginning; empty from an older governor."""
     reason: str = ""
+    label: str = ""
+    """The same of a closed set, without measured numbers and operators' words."""
     duty: float
     hold_ms: float
     signals: tuple[SignalRow, ...] = ()

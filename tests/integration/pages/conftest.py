@@ -27,6 +27,7 @@ from lull.domain.job import JobSpec, Walk
 from lull.domain.kinds import parse_spec
 from lull.domain.partition import cut
 from lull.domain.slice import Counts, Directive, Plan, SliceEnd, SliceReport, SliceTask
+from lull.embedded.mongod import Mongod, MongodOptions
 
 Document = dict[str, Any]
 FOREVER = 600.0
@@ -315,3 +316,12 @@ def eventually_fixture() -> Callable[[Callable[[], bool]], Any]:
 @pytest.fixture
 def hooked() -> type[Hooked]:
     return Hooked
+
+
+@pytest.fixture(scope="package")
+def standalone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server without transactions."""
+    server = Mongod(tmp_path_factory.mktemp("standalone"), options=MongodOptions(cache_gib=0.25))
+    server.start()
+    yield server.uri
+    server.stop()

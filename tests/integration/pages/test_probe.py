@@ -24,7 +24,6 @@ from lull.domain.forecast import PAGES_MAX, Confidence, Forecast, ForecastReques
 from lull.domain.governor.budget import Budget, Spending
 from lull.domain.job import JobSpec, Walk
 from lull.domain.slice import Plan, PlanRequest
-from lull.embedded.mongod import Mongod, MongodOptions
 
 Document = dict[str, Any]
 DOCS = 3_000
@@ -334,14 +333,6 @@ async def test_what_would_refuse_the_job_refuses_its_probe(world: Any):
     world.clusters.get("main").profile = ClusterProfile(uri=world.uri, namespaces=("other.*",))
     with pytest.raises(ApplicationError, match="does not allow"):
         await forecast(world, spec, plan)
-
-
-@pytest.fixture(scope="module")
-def standalone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    server = Mongod(tmp_path_factory.mktemp("standalone"), options=MongodOptions(cache_gib=0.25))
-    server.start()
-    yield server.uri
-    server.stop()
 
 
 async def test_without_transactions_no_probe_is_possible(standalone: str, make_world: Any):

@@ -1,6 +1,5 @@
 """A server without transactions: at least once, and still never over a concurrent change."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -8,15 +7,6 @@ import pytest
 from lull.activities.kinds.transform import TransformPages
 from lull.domain.guarantee import Promise
 from lull.domain.slice import SliceEnd
-from lull.embedded.mongod import Mongod, MongodOptions
-
-
-@pytest.fixture(scope="module")
-def standalone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    server = Mongod(tmp_path_factory.mktemp("standalone"), options=MongodOptions(cache_gib=0.25))
-    server.start()
-    yield server.uri
-    server.stop()
 
 
 @pytest.fixture

@@ -57,14 +57,14 @@ def status(cluster: str = "main", **fields: Any) -> GovernorStatus:
 
 
 def shut(cluster: str = "main") -> GovernorStatus:
-    return status(cluster, is_open=False, zone=Zone.STOP, reason="canary 41 ms >= 12 ms")
+    return status(cluster, is_open=False, zone=Zone.STOP, reason="canary 41 ms >= 12 ms", label="canary")
 
 
 def whole() -> GovernorStatus:
     """A status of which everything is known."""
     rows = [("read-p99", 9.0), ("write-p99", 21.0)]
     return status(
-        is_open=False, zone=Zone.STOP, reason="canary 41 ms >= 12 ms", own_ratio=1.2, own_low=1.1, own_ms=3.0, foreground_ops=300.0,
+        is_open=False, zone=Zone.STOP, reason="canary 41 ms >= 12 ms", label="canary", own_ratio=1.2, own_low=1.1, own_ms=3.0, foreground_ops=300.0,
         signals=tuple(SignalRow(name=name, unit="ms", effect="cut", observed=ms, limit=30.0) for name, ms in rows),
     )  # fmt: skip
 
